@@ -1,0 +1,346 @@
+/* `hstu inspect`: what a weight file holds, and how it fits the family that it was recognised as. */
+#include "base/dynbuf.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "cli/json_writer.h"
+#include "cli/program.h"
+#include "cli/progress.h"
+#include "hstu/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CONFIG, JSON, N_OPTIONS };
+
+static const hs_option options_of_inspect[N_OPTIONS] = {
+    [CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL, "sizes as the tensors tell", 0, 0,
+        "preset or JSON configuration to compare the tensors with"},
+    [JSON] = {"json", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "print one JSON document"},
+};
+
+enum { NAME_BYTES = 1024, SHAPE_BYTES = 192, MAX_JSON_BYTES = 1 << 30 };
+
+static const char *use_name(hstu_tensor_use use)
+{
+    switch (use) {
+    case HSTU_TENSOR_BOUND:
+        return "weight";
+    case HSTU_TENSOR_IGNORED:
+        return "ignored";
+    case HSTU_TENSOR_EXTRA:
+        return "extra";
+    case HSTU_TENSOR_UNKNOWN:
+        break;
+    }
+    return "unknown";
+}
+
+/* Names come from the file: control characters must not reach a terminal. */
+static void print_clean(const char *text)
+{
+    for (; *text; text++)
+        (void)putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+}
+
+static void full_name(const hstu_tensor_info *info, char out[NAME_BYTES])
+{
+    const bool grouped = info->group && *info->group;
+    (void)snprintf(out, NAME_BYTES, "%s%s%s", grouped ? info->group : "", grouped ? "/" : "", info->name);
+    for (char *c = out; *c; c++)
+        *c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+}
+
+static void shape_text(const hstu_tensor_info *info, char out[SHAPE_BYTES])
+{
+    size_t n = 0;
+    out[0] = '\0';
+    if (info->rank < 0) {
+        (void)snprintf(out, SHAPE_BYTES, "?");
+        return;
+    }
+    for (int i = 0; i < info->rank && n < SHAPE_BYTES; i++)
+        n += (size_t)snprintf(out + n, SHAPE_BYTES - n, "%s%" PRId64, i ? ", " : "[", info->shape[i]);
+    if (n < SHAPE_BYTES)
+        (void)snprintf(out + n, SHAPE_BYTES - n, "%s", info->rank ? "]" : "[]");
+}
+
+static void human_bytes(uint64_t bytes, char out[32])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double x = (double)bytes;
+    size_t unit = 0;
+    for (; x >= 1024 && unit < 4; unit++)
+        x /= 1024;
+    (void)snprintf(out, 32, unit ? "%.1f %s" : "%.0f %s", x, units[unit]);
+}
+
+/* The configuration in the writer's own layout. It is an object of plain values. */
+static hstu_status put_config(hs_json_writer *w, const char *config, hstu_error *err)
+{
+    cJSON *root = NULL;
+    const cJSON *child = NULL;
+    if (!config) {
+        hs_json_put_text(w, NULL);
+        return HSTU_OK;
+    }
+    HS_TRY(hs_json_parse(&root, config, strlen(config), "the configuration", err));
+    hs_json_begin(w, '{');
+    cJSON_ArrayForEach(child, root)
+    {
+        char *value = cJSON_PrintUnformatted(child);
+        hs_json_key(w, child->string);
+        if (value)
+            hs_json_put_raw(w, value, strlen(value));
+        else
+            w->failed = true;
+        cJSON_free(value);
+    }
+    hs_json_end(w, '}');
+    cJSON_Delete(root);
+    return HSTU_OK;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+static hstu_status print_tensors(const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
+{
+    char name[NAME_BYTES], shape[SHAPE_BYTES], size[32];
+    uint64_t n_of[4] = {0}, bytes_of[4] = {0};
+    int width = 6;
+    hstu_tensor_info t;
+    for (uint64_t i = 0; i < info->n_tensors; i++) {
+        HS_TRY(hstu_checkpoint_tensor(c, i, &t, err));
+        full_name(&t, name);
+        const int n = (int)strlen(name);
+        width = n > width && n <= 72 ? n : width;
+    }
+    (void)printf("\n%-*s  %-8s  %-20s  %10s  use\n", width, "tensor", "dtype", "shape", "size");
+    for (uint64_t i = 0; i < info->n_tensors; i++) {
+        HS_TRY(hstu_checkpoint_tensor(c, i, &t, err));
+        full_name(&t, name);
+        shape_text(&t, shape);
+        human_bytes(t.bytes, size);
+        (void)printf("%-*s  %-8s  %-20s  %10s  %s", width, name, t.dtype, shape, size, use_name(t.use));
+        if (t.reason)
+            (void)printf(": %s", t.reason);
+        (void)putchar('\n');
+        n_of[t.use]++;
+        bytes_of[t.use] += t.bytes;
+    }
+    (void)putchar('\n');
+    for (int use = 0; use < 4; use++) {
+        human_bytes(bytes_of[use], size);
+        if (n_of[use])
+            (void)printf("%" PRIu64 " %s, %s\n", n_of[use], use_name((hstu_tensor_use)use), size);
+    }
+    return HSTU_OK;
+}
+
+/* The next extra tensor from *at on, as text; "" when there is none. */
+static hstu_status next_extra(
+    const hstu_checkpoint *c, uint64_t n, uint64_t *at, char out[NAME_BYTES + SHAPE_BYTES], hstu_error *err)
+{
+    char name[NAME_BYTES], shape[SHAPE_BYTES];
+    hstu_tensor_info t;
+    out[0] = '\0';
+    while (*at < n) {
+        HS_TRY(hstu_checkpoint_tensor(c, (*at)++, &t, err));
+        if (t.use != HSTU_TENSOR_EXTRA)
+            continue;
+        full_name(&t, name);
+        shape_text(&t, shape);
+        (void)snprintf(out, NAME_BYTES + SHAPE_BYTES, "%s %s", name, shape);
+        break;
+    }
+    return HSTU_OK;
+}
+
+/* Missing weights on the left, tensors that fit nowhere on the right: a renamed weight stands on both sides. */
+static hstu_status print_near_miss(const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
+{
+    char left[NAME_BYTES + SHAPE_BYTES], right[NAME_BYTES + SHAPE_BYTES], name[NAME_BYTES], shape[SHAPE_BYTES];
+    uint64_t at = 0;
+    HS_TRY(next_extra(c, info->n_tensors, &at, right, err));
+    if (info->n_missing == 0 && right[0] == '\0')
+        return HSTU_OK;
+    (void)printf("\nthe file does not fit its family:\n  %-58s  %s\n", "missing", "extra");
+    for (uint64_t i = 0; i < info->n_missing || right[0]; i++) {
+        left[0] = '\0';
+        if (i < info->n_missing) {
+            hstu_tensor_info t;
+            HS_TRY(hstu_checkpoint_missing(c, i, &t, err));
+            full_name(&t, name);
+            shape_text(&t, shape);
+            (void)snprintf(left, sizeof left, "%s %s", name, shape);
+        }
+        (void)printf("  %-58s  %s\n", left, right);
+        HS_TRY(next_extra(c, info->n_tensors, &at, right, err));
+    }
+    return HSTU_OK;
+}
+
+static hstu_status print_metadata(const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
+{
+    for (uint64_t i = 0; i < info->n_metadata; i++) {
+        const char *key = NULL, *value = NULL;
+        HS_TRY(hstu_checkpoint_metadata(c, i, &key, &value, err));
+        (void)fputs(i ? "  " : "\nmetadata:\n  ", stdout);
+        print_clean(key);
+        (void)fputs(": ", stdout);
+        print_clean(value);
+        (void)putchar('\n');
+    }
+    return HSTU_OK;
+}
+
+static hstu_status print_config(const char *config, hstu_error *err)
+{
+    hs_dynbuf out;
+    hs_json_writer w;
+    hs_dynbuf_init(&out, MAX_JSON_BYTES);
+    hs_json_writer_init(&w, &out, 2);
+    hstu_status status = put_config(&w, config, err);
+    if (status == HSTU_OK && w.failed)
+        status = hs_fail_nomem(err, MAX_JSON_BYTES, "the configuration");
+    if (status == HSTU_OK)
+        (void)printf("configuration: %s\n", out.data);
+    hs_dynbuf_free(&out);
+    return status;
+}
+
+static hstu_status print_text(const hstu_checkpoint *c, const char *path, hstu_error *err)
+{
+    hstu_checkpoint_info info;
+    hstu_checkpoint_get_info(c, &info);
+    const char *config = hstu_checkpoint_config(c);
+    (void)printf("%s\nformat: %s, %" PRIu64 " tensors\nfamily: %s\n", path, info.format, info.n_tensors,
+        info.family ? info.family : "not recognised");
+    if (info.not_supported)
+        (void)printf("not supported: %s\n", info.not_supported);
+    if (config)
+        HS_TRY(print_config(config, err));
+    HS_TRY(print_metadata(c, &info, err));
+    HS_TRY(print_tensors(c, &info, err));
+    return print_near_miss(c, &info, err);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+
+static void put_tensor(hs_json_writer *w, const hstu_tensor_info *t, bool present)
+{
+    hs_json_begin(w, '{');
+    hs_json_key(w, "group");
+    hs_json_put_text(w, t->group ? t->group : "");
+    hs_json_key(w, "name");
+    hs_json_put_text(w, t->name);
+    hs_json_key(w, "shape");
+    if (t->rank < 0) {
+        hs_json_put_text(w, NULL);
+    } else {
+        hs_json_begin(w, '[');
+        for (int i = 0; i < t->rank; i++)
+            hs_json_put_int(w, t->shape[i]);
+        hs_json_end(w, ']');
+    }
+    if (present) {
+        hs_json_key(w, "dtype");
+        hs_json_put_text(w, t->dtype);
+        hs_json_key(w, "bytes");
+        hs_json_put_int(w, (int64_t)t->bytes);
+        hs_json_key(w, "use");
+        hs_json_put_text(w, use_name(t->use));
+        hs_json_key(w, "reason");
+        hs_json_put_text(w, t->reason);
+    }
+    hs_json_end(w, '}');
+}
+
+static hstu_status put_lists(
+    hs_json_writer *w, const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
+{
+    hstu_tensor_info t;
+    hs_json_key(w, "metadata");
+    hs_json_begin(w, '{');
+    for (uint64_t i = 0; i < info->n_metadata; i++) {
+        const char *key = NULL, *value = NULL;
+        HS_TRY(hstu_checkpoint_metadata(c, i, &key, &value, err));
+        hs_json_key(w, key);
+        hs_json_put_text(w, value);
+    }
+    hs_json_end(w, '}');
+    hs_json_key(w, "tensors");
+    hs_json_begin(w, '[');
+    for (uint64_t i = 0; i < info->n_tensors; i++) {
+        HS_TRY(hstu_checkpoint_tensor(c, i, &t, err));
+        put_tensor(w, &t, true);
+    }
+    hs_json_end(w, ']');
+    hs_json_key(w, "missing");
+    hs_json_begin(w, '[');
+    for (uint64_t i = 0; i < info->n_missing; i++) {
+        HS_TRY(hstu_checkpoint_missing(c, i, &t, err));
+        put_tensor(w, &t, false);
+    }
+    hs_json_end(w, ']');
+    return HSTU_OK;
+}
+
+static hstu_status print_json(const hstu_checkpoint *c, const char *path, hstu_error *err)
+{
+    hs_dynbuf out;
+    hs_json_writer w;
+    hstu_checkpoint_info info;
+    const char *config = hstu_checkpoint_config(c);
+    hstu_checkpoint_get_info(c, &info);
+    hs_dynbuf_init(&out, MAX_JSON_BYTES);
+    hs_json_writer_init(&w, &out, 2);
+    hs_json_begin(&w, '{');
+    hs_json_key(&w, "file");
+    hs_json_put_text(&w, path);
+    hs_json_key(&w, "format");
+    hs_json_put_text(&w, info.format);
+    hs_json_key(&w, "family");
+    hs_json_put_text(&w, info.family);
+    hs_json_key(&w, "not_supported");
+    hs_json_put_text(&w, info.not_supported);
+    hs_json_key(&w, "config");
+    hstu_status status = put_config(&w, config, err);
+    if (status == HSTU_OK)
+        status = put_lists(&w, c, &info, err);
+    hs_json_end(&w, '}');
+    if (status == HSTU_OK && (w.failed || !hs_dynbuf_append_text(&out, "\n")))
+        status = hs_fail_nomem(err, MAX_JSON_BYTES, "the listing");
+    if (status == HSTU_OK)
+        (void)fwrite(out.data, 1, out.len, stdout); /* checked when the program ends */
+    hs_dynbuf_free(&out);
+    return status;
+}
+
+static int run_verb(const hs_options *options)
+{
+    const hs_option_value *value = options->value;
+    hstu_checkpoint *checkpoint = NULL;
+    hs_console console;
+    hstu_error err;
+    hs_console_open(&console, true);
+    hstu_status status = hstu_checkpoint_open(&checkpoint, options->operand, value[CONFIG].text, &err);
+    if (status == HSTU_OK)
+        status = value[JSON].given ? print_json(checkpoint, options->operand, &err)
+                                   : print_text(checkpoint, options->operand, &err);
+    hstu_checkpoint_close(checkpoint);
+    return hs_console_end(&console, status, &err);
+}
+
+const hs_verb hs_verb_inspect = {
+    .name = "inspect",
+    .operand = "FILE",
+    .summary = "list what a weight file holds, without running it",
+    .text = "Lists the tensors of a PyTorch or safetensors file, the model family that they make, the configuration "
+            "that they "
+            "imply, what a model would ignore, and, where they do not fit, missing and extra tensors side by side.",
+    .option = options_of_inspect,
+    .n_options = N_OPTIONS,
+    .example = "hstu inspect checkpoint.pt",
+    .run = run_verb,
+};

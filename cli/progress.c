@@ -1,0 +1,95 @@
+/* Progress bar, warnings, errors, and the interrupt flag. */
+#include "cli/progress.h"
+
+#include "base/clock.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BAR_CELLS = 30 };
+
+/* The one piece of global state: a signal handler has no other way to reach the program. */
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static void step(void *ctx, const char *stage, uint64_t done, uint64_t total)
+{
+    hs_console_step(ctx, stage, done, total);
+}
+
+static void warn(void *ctx, const char *sentence)
+{
+    hs_console_warn(ctx, "%s", sentence);
+}
+
+void hs_console_open(hs_console *console, bool quiet)
+{
+    *console = (hs_console){.bar = !quiet && isatty(STDERR_FILENO)};
+    console->progress = (hstu_progress){.ctx = console, .step = step, .warn = warn, .cancel = &interrupted};
+    struct sigaction action = {.sa_flags = (int)SA_RESETHAND};
+    action.sa_handler = on_signal;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+void hs_console_clear(hs_console *console)
+{
+    if (console->drawn)
+        (void)fputs("\r\033[K", stderr);
+    console->drawn = false;
+}
+
+void hs_console_step(hs_console *console, const char *stage, uint64_t done, uint64_t total)
+{
+    const double now = hs_clock_s();
+    if (!console->bar || (now < console->next_draw_s && done != total))
+        return;
+    console->next_draw_s = now + 0.1;
+    console->drawn = true;
+    if (total == 0) {
+        (void)fprintf(stderr, "\r\033[K%s: %llu", stage, (unsigned long long)done);
+    } else {
+        const double part = done < total ? (double)done / (double)total : 1.0;
+        const int full = (int)(part * BAR_CELLS);
+        char cells[BAR_CELLS + 1];
+        memset(cells, '.', BAR_CELLS);
+        memset(cells, '#', (size_t)full);
+        cells[BAR_CELLS] = '\0';
+        (void)fprintf(stderr, "\r\033[K%s [%s] %3d %%", stage, cells, (int)(100 * part));
+    }
+    (void)fflush(stderr);
+}
+
+void hs_console_warn(hs_console *console, const char *fmt, ...)
+{
+    va_list args;
+    hs_console_clear(console);
+    (void)fputs("hstu: warning: ", stderr);
+    va_start(args, fmt);
+    (void)vfprintf(stderr, fmt, args);
+    va_end(args);
+    (void)fputc('\n', stderr);
+}
+
+bool hs_console_cancelled(const hs_console *console)
+{
+    return *console->progress.cancel != 0;
+}
+
+int hs_console_end(hs_console *console, hstu_status status, const hstu_error *err)
+{
+    hs_console_clear(console);
+    if (status == HSTU_OK)
+        return HS_EXIT_DONE;
+    (void)fprintf(stderr, "hstu: %s\n", status == HSTU_ECANCELLED ? "interrupted" : err->msg);
+    return status == HSTU_ECANCELLED ? HS_EXIT_INTERRUPTED : HS_EXIT_FAILED;
+}

@@ -1,0 +1,69 @@
+/* One `hstu run`: what was asked, what is open, what came out. */
+#ifndef HS_CLI_RUN_H
+#define HS_CLI_RUN_H
+
+#include "base/dynbuf.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "hstu/hstu.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct hs_run {
+    hs_console console;
+    /* asked, with the defaults of options and preset filled in */
+    const char *checkpoint;                                    /* NULL: random weights */
+    const char *candidates_path, *requests_path, *output_path; /* or NULL */
+    hstu_history_options history;                              /* the model's rules with the command line's changes */
+    int64_t batch_size;
+    int64_t steps;  /* batches; 0: all */
+    int64_t window; /* newest events of a history that are given to the model */
+    int64_t warmup; /* batches that run once before the timed ones */
+    int64_t top_k[HS_MAX_OPTION_VALUES];
+    size_t n_top_k;
+    int64_t k; /* the largest of top_k */
+    uint64_t seed;
+    bool filter_seen, dump_logits;
+    /* open */
+    hstu_model *model;
+    hstu_model_info info;
+    hstu_session *session;
+    hstu_dataset *dataset; /* NULL for requests */
+    hstu_dataset_info dataset_info;
+    hstu_histories *histories;
+    int64_t item_offset; /* original id = model id - item_offset */
+    int64_t *candidate;  /* model ids, ascending, each once; NULL: every item */
+    size_t n_candidates;
+} hs_run;
+
+typedef struct hs_run_result {
+    int64_t n_batches, n_requests;
+    double total_s;        /* of the timed batches: assembling and answering */
+    double *latency_s;     /* [n_batches] from tokens to top-k, ascending */
+    int64_t *rank;         /* [n_requests] as hstu_recommend gives it */
+    int64_t *popular_rank; /* [n_requests] of the most-popular baseline, by the same rules */
+} hs_run_result;
+
+void hs_run_result_free(hs_run_result *result);
+
+/* Reads run->candidates_path, original ids, one a line. */
+hstu_status hs_run_read_candidates(hs_run *run, hstu_error *err);
+/* Answers every sample once, in order. */
+hstu_status hs_run_evaluate(hs_run *run, hs_run_result *result, hstu_error *err);
+/* Fills rank [n] of the first n samples when items are ranked by their count over all histories, uncut, ties to the smaller
+ * id; candidates, filter and window as in the run. */
+hstu_status hs_run_rank_by_popularity(const hs_run *run, size_t n, int64_t *rank, hstu_error *err);
+/* Answers run->requests_path on standard output, one JSON line each, in order. */
+hstu_status hs_run_answer_requests(hs_run *run, hstu_error *err);
+
+/* The result as JSON, into `out`. HSTU_ENOMEM. */
+hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_result *result, hstu_error *err);
+/* The same figures for a person. */
+void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result);
+/* The p-quantile of ascending x [n], n >= 1: linear between the two nearest order statistics (numpy's default; the median
+ * of an even count is the mean of the middle two). */
+double hs_quantile(const double *x, size_t n, double p);
+
+#endif

@@ -1,0 +1,255 @@
+/* A user's own requests: JSON lines in, JSON lines out, in order, batch by batch. */
+#include "cli/run.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "cli/json_writer.h"
+#include "cli/line_reader.h"
+#include "cli/request_line.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { MAX_LINE_BYTES = 64 << 20, SCORE_DIGITS = 9 };
+
+/* Requests that wait for an answer. All of them have times, or none; the same for candidates: a batch knows no mixture. */
+typedef struct pending {
+    size_t n;
+    hs_ids offset, item, time, query, candidate_offset, candidate;
+    hs_ids user_end; /* where each user's text ends in `users` */
+    hs_dynbuf users; /* JSON text of the users, one behind the other */
+    size_t bytes;    /* of their lines */
+    uint64_t first_line, last_line;
+    bool has_times, has_candidates;
+} pending;
+
+typedef struct requests {
+    hs_run *run;
+    hs_line_reader reader;
+    hs_request request;
+    pending pending;
+    int64_t *top; /* [batch_size, k] */
+    float *score;
+    hs_dynbuf out;
+} requests;
+
+static void clear(pending *p)
+{
+    p->offset.n = p->item.n = p->time.n = p->query.n = p->candidate_offset.n = p->candidate.n = p->user_end.n = 0;
+    p->users.len = p->bytes = p->n = 0;
+}
+
+static void requests_close(requests *r)
+{
+    hs_ids *const lists[] = {&r->pending.offset, &r->pending.item, &r->pending.time, &r->pending.query,
+        &r->pending.candidate_offset, &r->pending.candidate, &r->pending.user_end};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        hs_ids_free(lists[i]);
+    hs_dynbuf_free(&r->pending.users);
+    hs_request_free(&r->request);
+    hs_line_reader_close(&r->reader);
+    hs_free(r->top);
+    hs_free(r->score);
+    hs_dynbuf_free(&r->out);
+}
+
+/* ---- in --------------------------------------------------------------------------------------------------------- */
+
+/* Turns the original ids of one list into model ids at the end of `out`. */
+static hstu_status push_items(requests *r, const hs_ids *ids, const char *what, hs_ids *out, hstu_error *err)
+{
+    const int64_t offset = r->run->item_offset;
+    const int64_t min = 1 - offset, max = r->run->info.max_item_id - offset;
+    for (size_t i = 0; i < ids->n; i++) {
+        if (ids->data[i] < min || ids->data[i] > max)
+            return hs_fail(err, HSTU_EINVAL, r->reader.line,
+                "%s: line %llu: item %lld of '%s' is not in the model's item table (ids %lld to %lld)", r->reader.path,
+                (unsigned long long)r->reader.line, (long long)ids->data[i], what, (long long)min, (long long)max);
+        if (!hs_ids_push(out, ids->data[i] + offset))
+            return hs_fail_nomem(err, (out->n + 1) * sizeof *out->data, "a batch of requests");
+    }
+    return HSTU_OK;
+}
+
+static hstu_status append_request(requests *r, hstu_error *err)
+{
+    pending *p = &r->pending;
+    const hs_request *q = &r->request;
+    bool ok = true;
+    if (p->n == 0) {
+        ok = hs_ids_push(&p->offset, 0) && hs_ids_push(&p->candidate_offset, 0);
+        p->has_times = q->has_times;
+        p->has_candidates = q->has_candidates;
+        p->first_line = r->reader.line;
+    }
+    HS_TRY(push_items(r, &q->items, "items", &p->item, err));
+    HS_TRY(push_items(r, &q->candidates, "candidates", &p->candidate, err));
+    for (size_t i = 0; i < q->times.n && ok; i++)
+        ok = hs_ids_push(&p->time, q->times.data[i]);
+    ok = ok && hs_ids_push(&p->query, q->request_time) && hs_ids_push(&p->offset, (int64_t)p->item.n) &&
+         hs_ids_push(&p->candidate_offset, (int64_t)p->candidate.n) &&
+         hs_dynbuf_append(&p->users, q->user ? q->user : "null", q->user ? q->user_len : 4) &&
+         hs_ids_push(&p->user_end, (int64_t)p->users.len);
+    if (!ok)
+        return hs_fail_nomem(err, p->item.n * sizeof(int64_t), "a batch of requests");
+    p->last_line = r->reader.line;
+    p->bytes += r->reader.text.len;
+    p->n++;
+    return HSTU_OK;
+}
+
+/* ---- out -------------------------------------------------------------------------------------------------------- */
+
+static void put_answer(requests *r, hs_json_writer *w, size_t i)
+{
+    const size_t k = (size_t)r->run->k;
+    const int64_t *top = r->top + i * k;
+    const size_t from = i ? (size_t)r->pending.user_end.data[i - 1] : 0;
+    size_t n = 0;
+    while (n < k && top[n] >= 0)
+        n++;
+    hs_json_begin(w, '{');
+    hs_json_key(w, "user");
+    hs_json_put_raw(w, r->pending.users.data + from, (size_t)r->pending.user_end.data[i] - from);
+    hs_json_key(w, "items");
+    hs_json_begin(w, '[');
+    for (size_t j = 0; j < n; j++)
+        hs_json_put_int(w, top[j] - r->run->item_offset);
+    hs_json_end(w, ']');
+    hs_json_key(w, "scores");
+    hs_json_begin(w, '[');
+    for (size_t j = 0; j < n; j++)
+        hs_json_put_double(w, (double)r->score[i * k + j], SCORE_DIGITS);
+    hs_json_end(w, ']');
+    hs_json_end(w, '}');
+}
+
+static hstu_status write_answers(requests *r, hstu_error *err)
+{
+    r->out.len = 0;
+    for (size_t i = 0; i < r->pending.n; i++) {
+        hs_json_writer w;
+        hs_json_writer_init(&w, &r->out, 0);
+        put_answer(r, &w, i);
+        if (w.failed || !hs_dynbuf_append_text(&r->out, "\n"))
+            return hs_fail_nomem(err, r->out.len, "the answers");
+    }
+    /* Flushed at once: who feeds requests through a pipe waits for these. */
+    if (fwrite(r->out.data, 1, r->out.len, stdout) != r->out.len || fflush(stdout) != 0)
+        return hs_fail_errno(err, errno, "cannot write standard output");
+    return HSTU_OK;
+}
+
+/* The library's sentence names the place in the batch; a person knows lines. */
+static hstu_status name_lines(const requests *r, hstu_status status, hstu_error *err)
+{
+    hstu_error inner = *err;
+    return hs_fail(err, status, r->pending.first_line, "%s: lines %llu to %llu: %s", r->reader.path,
+        (unsigned long long)r->pending.first_line, (unsigned long long)r->pending.last_line, inner.msg);
+}
+
+static void dump_shapes(const requests *r)
+{
+    const size_t n = r->pending.n;
+    const long long k = (long long)r->run->k;
+    if (r->run->dump_logits)
+        (void)fprintf(stderr,
+            "hstu: output shapes: user embeddings [%zu, %lld], top-k ids [%zu, %lld], top-k scores [%zu, %lld]\n", n,
+            (long long)r->run->info.dim, n, k, n, k);
+}
+
+static hstu_status answer_pending(requests *r, hstu_error *err)
+{
+    pending *p = &r->pending;
+    if (p->n == 0)
+        return HSTU_OK;
+    const hstu_batch batch = {
+        .n_users = p->n,
+        .offset = p->offset.data,
+        .item_id = p->item.data,
+        .timestamp = p->has_times ? p->time.data : NULL,
+        .query_time = p->has_times ? p->query.data : NULL,
+        .cand_offset = p->has_candidates ? p->candidate_offset.data : NULL,
+        .cand_id = p->has_candidates ? p->candidate.data : NULL,
+    };
+    hstu_recommend_options options;
+    hstu_recommend_options_init(&options);
+    options.filter_seen = r->run->filter_seen;
+    options.candidate_id = r->run->candidate;
+    options.n_candidates = r->run->n_candidates;
+    const hstu_status status =
+        hstu_recommend(r->run->session, &batch, (size_t)r->run->k, &options, r->top, r->score, NULL, err);
+    if (status != HSTU_OK)
+        return name_lines(r, status, err);
+    dump_shapes(r);
+    HS_TRY(write_answers(r, err));
+    clear(p);
+    return HSTU_OK;
+}
+
+/* ---- loop ------------------------------------------------------------------------------------------------------- */
+
+/* Cuts the request to the newest `window` events. */
+static void cut(hs_request *request, int64_t window)
+{
+    const size_t n = request->items.n, keep = (uint64_t)window < n ? (size_t)window : n;
+    memmove(request->items.data, request->items.data + (n - keep), keep * sizeof(int64_t));
+    request->items.n = keep;
+    if (request->has_times) {
+        memmove(request->times.data, request->times.data + (n - keep), keep * sizeof(int64_t));
+        request->times.n = keep;
+    }
+}
+
+static bool fits(const requests *r)
+{
+    const pending *p = &r->pending;
+    return p->n < (size_t)r->run->batch_size && p->bytes + r->reader.text.len <= MAX_LINE_BYTES &&
+           p->has_times == r->request.has_times && p->has_candidates == r->request.has_candidates;
+}
+
+/* Reads one line and takes it up; *more is false at the end of the file. */
+static hstu_status take_line(requests *r, bool *more, hstu_error *err)
+{
+    if (hs_console_cancelled(&r->run->console))
+        return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
+    HS_TRY(hs_line_reader_next(&r->reader, more, err));
+    if (!*more || strspn(r->reader.text.data ? r->reader.text.data : "", " \t") == r->reader.text.len)
+        return HSTU_OK;
+    HS_TRY(hs_request_parse(&r->request, r->reader.text.data, r->reader.text.len, r->reader.path, r->reader.line, err));
+    cut(&r->request, r->run->window);
+    if (r->pending.n && !fits(r))
+        HS_TRY(answer_pending(r, err));
+    return append_request(r, err);
+}
+
+static hstu_status requests_open(requests *r, hs_run *run, hstu_error *err)
+{
+    size_t places = 0;
+    *r = (requests){.run = run};
+    hs_dynbuf_init(&r->pending.users, 2 * (size_t)MAX_LINE_BYTES);
+    hs_dynbuf_init(&r->out, SIZE_MAX / 2);
+    if (!hs_mul_size((size_t)run->batch_size, (size_t)run->k, &places))
+        return hs_fail_nomem(err, SIZE_MAX, "a batch's answers");
+    r->top = hs_alloc(places, sizeof *r->top);
+    r->score = hs_alloc(places, sizeof *r->score);
+    if (!r->top || !r->score)
+        return hs_fail_nomem(err, places * 12, "a batch's answers");
+    return hs_line_reader_open(&r->reader, run->requests_path, MAX_LINE_BYTES, err);
+}
+
+hstu_status hs_run_answer_requests(hs_run *run, hstu_error *err)
+{
+    requests r;
+    bool more = true;
+    hstu_status status = requests_open(&r, run, err);
+    while (status == HSTU_OK && more)
+        status = take_line(&r, &more, err);
+    /* What stands before a bad line is answered; the bad line's error stays the one that is told. */
+    if (status == HSTU_OK)
+        status = answer_pending(&r, err);
+    else if (status == HSTU_EFORMAT || status == HSTU_EINVAL)
+        (void)answer_pending(&r, &(hstu_error){0});
+    requests_close(&r);
+    return status;
+}

@@ -1,0 +1,61 @@
+/* Looking into weight files without running them. */
+#ifndef HSTU_CHECKPOINT_H
+#define HSTU_CHECKPOINT_H
+
+#include "hstu/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hstu_checkpoint hstu_checkpoint;
+
+typedef enum hstu_tensor_use {
+    HSTU_TENSOR_BOUND,   /* a weight of the model */
+    HSTU_TENSOR_IGNORED, /* known and not needed: optimizer state, buffers that can be rebuilt */
+    HSTU_TENSOR_EXTRA,   /* belongs to no weight of the recognised family: opening the model fails */
+    HSTU_TENSOR_UNKNOWN  /* no family was recognised */
+} hstu_tensor_use;
+
+typedef struct hstu_tensor_info {
+    const char *group, *name; /* group: the dictionary it stood in, "" for the root */
+    const char *dtype;        /* "fp32", "bf16", "int64", ... */
+    int rank;
+    int64_t shape[8];
+    uint64_t bytes; /* elements x element size */
+    hstu_tensor_use use;
+    const char *reason; /* why it is ignored; NULL otherwise */
+} hstu_tensor_info;
+
+typedef struct hstu_checkpoint_info {
+    const char *format;        /* "PyTorch zip", "PyTorch legacy", "safetensors" */
+    const char *family;        /* "retrieval HSTU", "retrieval SASRec", ..., or NULL */
+    const char *not_supported; /* NULL, or why this build cannot run the family */
+    uint64_t n_tensors, n_missing;
+    uint64_t n_metadata; /* safetensors' __metadata__ pairs */
+} hstu_checkpoint_info;
+
+/* Opens a PyTorch or safetensors file, recognised by content. config: NULL, a preset's name or a JSON file, used to tell
+ * which tensors are missing; without it every size comes from the tensors. */
+HSTU_API hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const char *config, hstu_error *err);
+HSTU_API void hstu_checkpoint_close(hstu_checkpoint *checkpoint); /* NULL is fine */
+
+/* All text lives as long as the checkpoint. i counts from 0; HSTU_EINVAL past the end. */
+HSTU_API void hstu_checkpoint_get_info(const hstu_checkpoint *checkpoint, hstu_checkpoint_info *info);
+HSTU_API hstu_status hstu_checkpoint_tensor(
+    const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err);
+/* The i-th weight that the family needs and the file lacks: its name, and its shape where it is known (rank -1 if not). */
+HSTU_API hstu_status hstu_checkpoint_missing(
+    const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err);
+HSTU_API hstu_status hstu_checkpoint_metadata(
+    const hstu_checkpoint *checkpoint, uint64_t i, const char **key, const char **value, hstu_error *err);
+/* The configuration that the tensors (and config, if given) imply, as JSON text; NULL when no family was recognised. */
+HSTU_API const char *hstu_checkpoint_config(const hstu_checkpoint *checkpoint);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

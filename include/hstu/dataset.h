@@ -1,0 +1,132 @@
+/* From raw logs to sequence files, and from sequence files to histories. */
+#ifndef HSTU_DATASET_H
+#define HSTU_DATASET_H
+
+#include "hstu/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How a call reports on its way. Every member may be NULL. Called from the calling thread only. */
+typedef struct hstu_progress {
+    void *ctx;
+    /* `done` of `total` units ("bytes" or "rows") of `stage`; total 0 when it is not known. */
+    void (*step)(void *ctx, const char *stage, uint64_t done, uint64_t total);
+    /* One sentence, without a final newline. */
+    void (*warn)(void *ctx, const char *sentence);
+    /* When it becomes nonzero the call cleans up and returns HSTU_ECANCELLED. */
+    const volatile int *cancel;
+} hstu_progress;
+
+/* ---- Preprocessing ---------------------------------------------------------------------------------------------- */
+
+typedef struct hstu_preprocess_options {
+    size_t size;              /* set by hstu_preprocess_options_init */
+    const char *dataset_name; /* "KuaiRand-1K", "KuaiRand-Pure" or "KuaiRand-27K", any case; default KuaiRand-1K */
+    const char *data_root;    /* holds <dataset_name>/ or <dataset_name>/data/ with the CSV files; default tmp_data */
+    int64_t time_interval_s;  /* a new session starts when the gap to the previous event is >= this; default 300 */
+    int64_t max_sequences;    /* sessions in the CSV; default 1024 */
+    int64_t max_sequence_length; /* the last max_sequence_length + 1 events of a session are kept; default 256 */
+    int allow_missing_logs;      /* nonzero: an absent log of the set is a warning instead of an error */
+    hstu_progress progress;
+} hstu_preprocess_options;
+
+typedef struct hstu_preprocess_report {
+    uint64_t n_rows;           /* data rows of all logs */
+    uint64_t n_users, n_items; /* distinct ids */
+    uint64_t n_duplicates;     /* rows equal to an earlier row in every column */
+    uint64_t n_unsorted;       /* rows whose time is before the same user's previous row in file order */
+    uint64_t n_users_one_log;  /* users that not every log holds; 0 when there is one log */
+    uint64_t n_sessions;       /* rows of processed_inference_sequences.csv */
+    uint64_t vocab_size;       /* metadata.json's: largest video id + 1 over the sessions looked at */
+    uint64_t n_features;       /* contextual features per user, 0 without a user_features file */
+    char sequences_path[1024]; /* the three files written */
+    char sessions_path[1024];
+    char metadata_path[1024];
+} hstu_preprocess_report;
+
+HSTU_API void hstu_preprocess_options_init(hstu_preprocess_options *options);
+
+/* Reads the set's standard logs and writes, under <data_root>/<dataset_name>/: sequences.safetensors (every event),
+ * processed_inference_sequences.csv and metadata.json (sessions). Formats: docs/formats.md. Each file appears under its name
+ * only when it is complete. HSTU_EINVAL for options, HSTU_ENOENT for absent logs (naming the expected path),
+ * HSTU_EFORMAT with file, line and column for bad rows, HSTU_EIO, HSTU_ENOMEM, HSTU_ECANCELLED. */
+HSTU_API hstu_status hstu_preprocess(
+    const hstu_preprocess_options *options, hstu_preprocess_report *report, hstu_error *err);
+
+/* ---- Sequence files --------------------------------------------------------------------------------------------- */
+
+typedef enum hstu_dataset_kind {
+    HSTU_DATASET_EVENTS,   /* our sequences.safetensors: whole users, every event, raw ids, milliseconds */
+    HSTU_DATASET_SESSIONS, /* the original's processed_inference_sequences.csv: sessions, raw ids, no times */
+    HSTU_DATASET_SASREC    /* Meta's sasrec_format.csv: whole users, model ids, seconds */
+} hstu_dataset_kind;
+
+typedef struct hstu_dataset hstu_dataset; /* immutable after open; may be shared by threads */
+
+typedef struct hstu_dataset_info {
+    hstu_dataset_kind kind;
+    const char *name; /* "KuaiRand-Pure" where the file says it, else the file's name; lives as long as the dataset */
+    int64_t n_users;  /* distinct users */
+    int64_t n_events; /* events of all users or sessions */
+    int64_t max_item; /* the largest item id in the file, -1 without events */
+    int has_time;     /* events carry times */
+} hstu_dataset_info;
+
+/* Opens a sequence file, recognised by its content. HSTU_EFORMAT names file, line and column, or tensor. */
+HSTU_API hstu_status hstu_dataset_open(
+    hstu_dataset **out, const char *path, const hstu_progress *progress /* or NULL */, hstu_error *err);
+HSTU_API void hstu_dataset_close(hstu_dataset *dataset); /* NULL is fine */
+HSTU_API void hstu_dataset_get_info(const hstu_dataset *dataset, hstu_dataset_info *info);
+
+/* ---- Histories -------------------------------------------------------------------------------------------------- */
+
+typedef enum hstu_protocol {
+    HSTU_PROTOCOL_LEAVE_ONE_OUT, /* one sample a user: the last event is the target, all before it the history */
+    HSTU_PROTOCOL_SESSIONS       /* one sample a session: its last event is the target */
+} hstu_protocol;
+
+/* A model's rules for making its inputs from events. */
+typedef struct hstu_history_options {
+    size_t size;            /* set by hstu_history_options_init */
+    hstu_protocol protocol; /* default leave-one-out */
+    int64_t item_id_offset; /* added to every id of an events or sessions file: model id = raw id + offset; default 1 */
+    int64_t shift_id_by;    /* added to every id of a sasrec file (the reference's own name); default 0 */
+    int64_t time_unit_ms;   /* events files: model time = time_ms / time_unit_ms, rounded down; default 1000 */
+    int drop_duplicates;    /* events files: leave out rows equal to an earlier one; default 1 */
+    int64_t min_events;     /* leave-one-out: users with fewer events are left out; default 3, at least 2 */
+    int64_t max_history;    /* events kept before the target, the newest; 0: all (default) */
+    int64_t time_interval_s; /* sessions from an events file, as in preprocessing; defaults 300, 1024, 256. */
+    int64_t max_sequences;   /* Duplicates are kept there, as preprocessing does. */
+    int64_t max_sequence_length;
+} hstu_history_options;
+
+/* Samples in the dataset's user order. The arrays belong to the object and live until hstu_histories_close. */
+typedef struct hstu_histories {
+    int64_t n;                  /* samples */
+    int64_t n_skipped;          /* users or sessions left out by the rules */
+    const int64_t *user_id;     /* [n] */
+    const int64_t *offset;      /* [n + 1] into item_id, timestamp, action */
+    const int64_t *item_id;     /* model ids, oldest first */
+    const int64_t *timestamp;   /* model time, or NULL when the file has none */
+    const int64_t *action;      /* action bit masks, or ratings of a sasrec file; NULL when the file has none */
+    const int64_t *target_id;   /* [n], model ids */
+    const int64_t *target_time; /* [n], or NULL */
+    int64_t item_offset;        /* what was added to the file's ids: original id = model id - item_offset */
+} hstu_histories;
+
+HSTU_API void hstu_history_options_init(hstu_history_options *options);
+/* HSTU_EINVAL when the protocol does not fit the kind of file (a sessions file has no leave-one-out, a sasrec file no
+ * sessions), or a rule is out of range. No sample at all is HSTU_EINVAL, saying why. */
+HSTU_API hstu_status hstu_histories_open(
+    hstu_histories **out, const hstu_dataset *dataset, const hstu_history_options *options, hstu_error *err);
+HSTU_API void hstu_histories_close(hstu_histories *histories); /* NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

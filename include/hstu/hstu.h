@@ -1,0 +1,119 @@
+/* HSTU inference: open a model, open a session on it, ask.
+ *
+ *     hstu_model *model = NULL;
+ *     hstu_session *session = NULL;
+ *     hstu_model_options options;
+ *     hstu_error err;
+ *     hstu_model_options_init(&options);
+ *     options.config = "config.json";
+ *     if (hstu_model_open(&model, "checkpoint.pt", &options, &err) || hstu_session_open(&session, model, &err))
+ *         return report(err.msg);
+ *     hstu_recommend(session, &batch, 10, NULL, item, score, NULL, &err);
+ *     hstu_session_close(session);
+ *     hstu_model_close(model);
+ */
+#ifndef HSTU_HSTU_H
+#define HSTU_HSTU_H
+
+#include "hstu/dataset.h"
+#include "hstu/status.h"
+#include "hstu/version.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hstu_model hstu_model;     /* weights and configuration; immutable after open; shared by threads */
+typedef struct hstu_session hstu_session; /* threads and workspace; one call at a time */
+
+typedef struct hstu_model_options {
+    size_t size;        /* set by hstu_model_options_init */
+    const char *config; /* a preset's name or a JSON file's path (docs/formats.md); NULL: the preset kuairand_gr, or the
+                           config.json beside the checkpoint where there is one */
+    const char *device; /* "cpu" (default) */
+    const char *dtype;  /* "fp32" (default and, in this version, the only one) */
+    int threads;        /* 0: what affinity and the control group's quota allow */
+    uint64_t seed;      /* of random weights */
+    int64_t max_item_id; /* random weights: the largest model item id, where the configuration does not fix it */
+} hstu_model_options;
+
+typedef struct hstu_model_info {
+    const char *family;      /* "retrieval" */
+    const char *main_module; /* "HSTU" or "SASRec" */
+    const char *config;      /* the preset's name or the file's path */
+    const char *device, *dtype, *isa;
+    int threads;
+    int random_weights;
+    int64_t dim, n_blocks, n_heads, dqk, dv;
+    int64_t max_sequence_length; /* events of a history that are used: the newest */
+    int64_t attention_n;         /* the divisor N */
+    int64_t max_item_id;         /* item ids are 1 .. max_item_id */
+    int64_t n_parameters;
+    uint64_t weight_bytes;
+    int uses_time;                /* the relative bias wants timestamps */
+    hstu_history_options history; /* the model's own rules for making histories */
+    /* What a run takes from a preset where its options are silent. */
+    hstu_protocol default_protocol;
+    int64_t default_batch_size, default_sequence_length, default_top_k, default_warmup;
+    const char *default_dataset; /* "KuaiRand-1K" */
+} hstu_model_info;
+
+HSTU_API void hstu_model_options_init(hstu_model_options *options);
+/* checkpoint NULL: random weights from the seed, the references' initial distributions, the same for any thread count.
+ * options NULL: the defaults. HSTU_ENOENT, HSTU_EFORMAT, HSTU_ESHAPE (missing, extra or misshapen tensors, side by side),
+ * HSTU_EUNSUP (a family, option or dtype that this version does not run, by name), HSTU_ENOMEM (checked before weights
+ * are made), HSTU_EDEVICE, HSTU_EINVAL (a contradiction names both sides). The checkpoint file stays mapped until close. */
+HSTU_API hstu_status hstu_model_open(
+    hstu_model **out, const char *checkpoint, const hstu_model_options *options, hstu_error *err);
+HSTU_API void hstu_model_close(hstu_model *model); /* NULL is fine; close its sessions first */
+HSTU_API void hstu_model_get_info(const hstu_model *model, hstu_model_info *info);
+/* Reads a configuration alone, before any weights exist: info as a model would give it (sizes that only a checkpoint tells
+ * are 0). Text in info is static or, for a file, `config` itself. */
+HSTU_API hstu_status hstu_config_get_info(const char *config, hstu_model_info *info, hstu_error *err);
+/* Names of the presets; NULL past the end. */
+HSTU_API const char *hstu_preset_name(size_t i);
+
+/* One request per user. Borrows every pointer for one call. Callers pass the whole history; the newest
+ * max_sequence_length events of it are used. */
+typedef struct hstu_batch {
+    size_t n_users;
+    const int64_t *offset;      /* [n_users + 1], offset[0] == 0, nondecreasing; every user has at least one event */
+    const int64_t *item_id;     /* [offset[n_users]] model ids 1 .. max_item_id, oldest first per user */
+    const int64_t *timestamp;   /* [offset[n_users]] model time units, or NULL: the relative bias is left out, as in the
+                                  reference */
+    const int64_t *query_time;  /* [n_users] when the answer is wanted; needed with timestamp by models that use time */
+    const int64_t *cand_offset; /* [n_users + 1], or NULL: every item is a candidate */
+    const int64_t *cand_id;     /* [cand_offset[n_users]], any order, duplicates count once */
+} hstu_batch;
+
+typedef struct hstu_recommend_options {
+    size_t size;                 /* set by hstu_recommend_options_init */
+    int filter_seen;             /* leave out the items of the history that is used; default 0 */
+    const int64_t *candidate_id; /* candidates of every user without own ones: model ids, any order; NULL: all items */
+    size_t n_candidates;
+    const int64_t *target_id; /* [n_users] or NULL: items whose rank is wanted */
+} hstu_recommend_options;
+
+HSTU_API void hstu_recommend_options_init(hstu_recommend_options *options);
+
+/* The model stays borrowed until close. */
+HSTU_API hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_error *err);
+HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
+
+/* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names user and id. Outputs are untouched on
+ * failure, here and below. */
+HSTU_API hstu_status hstu_encode(
+    hstu_session *session, const hstu_batch *batch, float *out, size_t out_len, hstu_error *err);
+/* The k best candidates, best first, ties to the smaller id. item, score [n_users, k]; places without a candidate hold -1
+ * and -INFINITY. rank [n_users], or NULL without target_id: 1-based place of the target among the candidates, 0 when it is
+ * filtered or no candidate. options NULL: the defaults. */
+HSTU_API hstu_status hstu_recommend(hstu_session *session, const hstu_batch *batch, size_t k,
+    const hstu_recommend_options *options, int64_t *item, float *score, int64_t *rank, hstu_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

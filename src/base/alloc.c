@@ -1,0 +1,70 @@
+/* Heap allocation with overflow checks. */
+#include "base/alloc.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+bool hs_mul_size(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+bool hs_add_size(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
+
+void *hs_alloc(size_t n, size_t size)
+{
+    size_t bytes = 0;
+    if (!hs_mul_size(n, size, &bytes))
+        return NULL;
+    return malloc(bytes ? bytes : 1);
+}
+
+void *hs_calloc(size_t n, size_t size)
+{
+    if (n == 0 || size == 0)
+        return calloc(1, 1);
+    return calloc(n, size);
+}
+
+void *hs_realloc(void *p, size_t n, size_t size)
+{
+    size_t bytes = 0;
+    if (!hs_mul_size(n, size, &bytes))
+        return NULL;
+    return realloc(p, bytes ? bytes : 1);
+}
+
+void *hs_alloc_aligned(size_t n, size_t size)
+{
+    size_t bytes = 0;
+    if (!hs_mul_size(n, size, &bytes) || bytes > SIZE_MAX - ALIGNMENT)
+        return NULL;
+    const size_t rounded = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    void *p = aligned_alloc(ALIGNMENT, rounded);
+    if (p)
+        memset((char *)p + bytes, 0, rounded - bytes);
+    return p;
+}
+
+void hs_free(void *p)
+{
+    free(p);
+}
+
+char *hs_strndup(const char *s, size_t n)
+{
+    if (n == SIZE_MAX)
+        return NULL;
+    char *copy = hs_alloc(n + 1, 1);
+    if (copy) {
+        memcpy(copy, s, n);
+        copy[n] = '\0';
+    }
+    return copy;
+}

@@ -1,0 +1,20 @@
+/* Read-only memory maps of whole files. */
+#ifndef HS_BASE_MAPFILE_H
+#define HS_BASE_MAPFILE_H
+
+#include "hstu/status.h"
+
+#include <stddef.h>
+
+typedef struct hs_mapfile {
+    const unsigned char *data; /* NULL for an empty file */
+    size_t size;
+} hs_mapfile;
+
+/* Maps `path`, a regular file. HSTU_ENOENT, HSTU_EIO (with the system's reason), or HSTU_EINVAL when it is a folder, pipe
+ * or device. A file that another program shortens while it is mapped raises SIGBUS, as with any map. */
+hstu_status hs_mapfile_open(hs_mapfile *out, const char *path, hstu_error *err);
+/* Accepts a zeroed map. */
+void hs_mapfile_close(hs_mapfile *map);
+
+#endif

@@ -1,0 +1,238 @@
+/* Writing and reading sequences.safetensors. */
+#include "data/sequences.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "data/feedback.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PIECE_BYTES = 1 << 22, CHECK_USERS = 1024, NAME_BYTES = 64 };
+static const char format_name[] = "hstu_sequences", format_version[] = "1";
+
+/* A column of the file and where the view holds it. */
+typedef struct column {
+    const char *name;
+    hs_dtype dtype;
+    int64_t n;
+    const void *data;
+} column;
+
+/* ---- Writing ---------------------------------------------------------------------------------------------------- */
+
+static hstu_status add_member(hs_safetensors_writer *w, const cJSON *member, hstu_error *err)
+{
+    if (cJSON_IsString(member))
+        return hs_safetensors_add_metadata(w, member->string, member->valuestring, err);
+    char *text = cJSON_PrintUnformatted(member);
+    if (!text)
+        return hs_fail_nomem(err, NAME_BYTES, "metadata");
+    const hstu_status status = hs_safetensors_add_metadata(w, member->string, text, err);
+    cJSON_free(text);
+    return status;
+}
+
+static hstu_status add_metadata(hs_safetensors_writer *w, const cJSON *metadata, hstu_error *err)
+{
+    HS_TRY(hs_safetensors_add_metadata(w, "format", format_name, err));
+    HS_TRY(hs_safetensors_add_metadata(w, "format_version", format_version, err));
+    const cJSON *member;
+    cJSON_ArrayForEach(member, metadata) HS_TRY(add_member(w, member, err));
+    return HSTU_OK;
+}
+
+static hstu_status write_column(
+    hs_safetensors_writer *w, const column *c, const hstu_progress *progress, hstu_error *err)
+{
+    const size_t bytes = (size_t)c->n * hs_dtype_bytes(c->dtype);
+    for (size_t done = 0; done < bytes; done += PIECE_BYTES) {
+        HS_TRY(hs_progress_check(progress, err));
+        const size_t n = bytes - done < PIECE_BYTES ? bytes - done : PIECE_BYTES;
+        HS_TRY(hs_safetensors_write(w, (const char *)c->data + done, n, err));
+    }
+    return HSTU_OK;
+}
+
+hstu_status hs_sequences_write(hs_safetensors_writer **out, const char *path, const hs_event_view *view,
+    const hs_features *features, const cJSON *metadata, const hstu_progress *progress, hstu_error *err)
+{
+    /* Wide elements first, so that every column lies at a multiple of its element size. */
+    column columns[HS_SEQUENCES_MAX_COLUMNS + HS_FEATURES_N];
+    char feature_name[HS_FEATURES_N][NAME_BYTES];
+    size_t n = 0;
+    columns[n++] = (column){"user_id", HS_I64, view->n_users, view->user_id};
+    columns[n++] = (column){"offset", HS_I64, view->n_users + 1, view->offset};
+    for (size_t f = 0; features && f < HS_FEATURES_N; f++) {
+        (void)snprintf(feature_name[f], NAME_BYTES, "feature.%s", hs_feature_name[f]);
+        columns[n++] = (column){feature_name[f], HS_I64, view->n_users, features->code[f]};
+    }
+    columns[n++] = (column){"item", HS_I64, view->n_events, view->item};
+    columns[n++] = (column){"time_ms", HS_I64, view->n_events, view->time_ms};
+    columns[n++] = (column){"play_time_ms", HS_I32, view->n_events, view->play_time_ms};
+    columns[n++] = (column){"duration_ms", HS_I32, view->n_events, view->duration_ms};
+    columns[n++] = (column){"action", HS_U8, view->n_events, view->action};
+    columns[n++] = (column){"flags", HS_U8, view->n_events, view->flags};
+
+    hs_safetensors_writer *w = NULL;
+    hstu_status status = HSTU_OK;
+    HS_TRY_GOTO(hs_safetensors_create(&w, path, err));
+    HS_TRY_GOTO(add_metadata(w, metadata, err));
+    for (size_t i = 0; i < n; i++)
+        HS_TRY_GOTO(hs_safetensors_add_tensor(w, columns[i].name, columns[i].dtype, 1, &columns[i].n, err));
+    for (size_t i = 0; i < n; i++) {
+        hs_progress_step(progress, "writing", i, n);
+        HS_TRY_GOTO(write_column(w, &columns[i], progress, err));
+    }
+    hs_progress_step(progress, "writing", n, n);
+    *out = w;
+    return HSTU_OK;
+fail:
+    hs_safetensors_discard(w);
+    return status;
+}
+
+/* ---- Reading ---------------------------------------------------------------------------------------------------- */
+
+static hstu_status fail_file(const hs_sequences *s, hstu_error *err, const char *tensor, const char *text)
+{
+    return hs_fail(err, HSTU_EFORMAT, 0, "'%s': tensor '%s' %s", s->dict.path, tensor, text);
+}
+
+/* Finds a column of c->n elements (any number when n is negative, which is then set) and sets c->data. */
+static hstu_status read_column(hs_sequences *s, column *c, hstu_error *err)
+{
+    const hs_entry *entry = hs_statedict_find(&s->dict, "", c->name);
+    if (!entry)
+        return fail_file(s, err, c->name, "is missing");
+    const hs_tensor *t = &entry->tensor;
+    char shape[128];
+    if (t->dtype != c->dtype || t->rank != 1 || !hs_tensor_contiguous(t))
+        return hs_fail(err, HSTU_EFORMAT, 0, "'%s': tensor '%s' must be %s of one dimension, not %s %s", s->dict.path,
+            c->name, hs_dtype_name(c->dtype), hs_dtype_name(t->dtype), hs_tensor_shape_text(t, shape, sizeof shape));
+    if (c->n >= 0 && t->shape[0] != c->n)
+        return hs_fail(err, HSTU_EFORMAT, 0, "'%s': tensor '%s' must hold %" PRId64 " elements, not %" PRId64,
+            s->dict.path, c->name, c->n, t->shape[0]);
+    c->n = t->shape[0];
+    c->data = t->data;
+    const size_t size = hs_dtype_bytes(c->dtype);
+    if (c->n && (uintptr_t)t->data % size != 0) {
+        void *copy = hs_alloc((size_t)c->n, size);
+        if (!copy)
+            return hs_fail_nomem(err, (size_t)c->n * size, c->name);
+        memcpy(copy, t->data, (size_t)c->n * size);
+        s->copy[s->n_copies++] = copy;
+        c->data = copy;
+    }
+    return HSTU_OK;
+}
+
+static hstu_status read_columns(hs_sequences *s, hstu_error *err)
+{
+    hs_event_view *view = &s->view;
+    column users = {"user_id", HS_I64, -1, NULL}, items = {"item", HS_I64, -1, NULL};
+    HS_TRY(read_column(s, &users, err));
+    HS_TRY(read_column(s, &items, err));
+    column offset = {"offset", HS_I64, users.n + 1, NULL}, time_ms = {"time_ms", HS_I64, items.n, NULL},
+           play = {"play_time_ms", HS_I32, items.n, NULL}, duration = {"duration_ms", HS_I32, items.n, NULL},
+           action = {"action", HS_U8, items.n, NULL}, flags = {"flags", HS_U8, items.n, NULL};
+    column *const rest[] = {&offset, &time_ms, &play, &duration, &action, &flags};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        HS_TRY(read_column(s, rest[i], err));
+    *view = (hs_event_view){.n_users = users.n,
+        .n_events = items.n,
+        .user_id = users.data,
+        .offset = offset.data,
+        .item = items.data,
+        .time_ms = time_ms.data,
+        .play_time_ms = play.data,
+        .duration_ms = duration.data,
+        .action = action.data,
+        .flags = flags.data};
+    return HSTU_OK;
+}
+
+static hstu_status check_user(const hs_sequences *s, int64_t user, hstu_error *err)
+{
+    const hs_event_view *view = &s->view;
+    const int64_t first = view->offset[user], end = view->offset[user + 1];
+    if (end < first || end > view->n_events)
+        return hs_fail(err, HSTU_EFORMAT, 0,
+            "'%s': tensor 'offset' must not descend or pass %" PRId64 ", but element %" PRId64 " is %" PRId64
+            " after %" PRId64,
+            s->dict.path, view->n_events, user + 1, end, first);
+    if (user && view->user_id[user] <= view->user_id[user - 1])
+        return hs_fail(err, HSTU_EFORMAT, 0,
+            "'%s': tensor 'user_id' must ascend, but element %" PRId64 " is %" PRId64 " after %" PRId64, s->dict.path,
+            user, view->user_id[user], view->user_id[user - 1]);
+    for (int64_t i = first + 1; i < end; i++) {
+        if (view->time_ms[i] < view->time_ms[i - 1])
+            return hs_fail(err, HSTU_EFORMAT, 0,
+                "'%s': tensor 'time_ms' must not descend within user %" PRId64 ", but element %" PRId64 " does",
+                s->dict.path, view->user_id[user], i);
+    }
+    return HSTU_OK;
+}
+
+static hstu_status check_view(hs_sequences *s, const hstu_progress *progress, hstu_error *err)
+{
+    const hs_event_view *view = &s->view;
+    if (view->offset[0] != 0 || view->offset[view->n_users] != view->n_events)
+        return fail_file(s, err, "offset", "must run from 0 to the number of events");
+    for (int64_t user = 0; user < view->n_users; user++) {
+        if (user % CHECK_USERS == 0)
+            HS_TRY(hs_progress_check(progress, err));
+        HS_TRY(check_user(s, user, err));
+    }
+    s->max_item = -1;
+    for (int64_t i = 0; i < view->n_events; i++) {
+        const int64_t item = view->item[i];
+        if (item < 0 || item == INT64_MAX)
+            return hs_fail(err, HSTU_EFORMAT, 0,
+                "'%s': tensor 'item' must not be negative or 2^63 - 1, but element %" PRId64 " is %" PRId64,
+                s->dict.path, i, item);
+        s->max_item = item > s->max_item ? item : s->max_item;
+    }
+    return HSTU_OK;
+}
+
+static hstu_status check_format(const hs_sequences *s, hstu_error *err)
+{
+    const char *format = hs_statedict_metadata(&s->dict, "format");
+    const char *version = hs_statedict_metadata(&s->dict, "format_version");
+    if (!format || strcmp(format, format_name) != 0)
+        return hs_fail(err, HSTU_EFORMAT, 0,
+            "'%s' is a safetensors file but holds no sequences: its metadata lack \"format\": \"%s\"", s->dict.path,
+            format_name);
+    if (!version || strcmp(version, format_version) != 0)
+        return hs_fail(err, HSTU_EFORMAT, 0,
+            "'%s' has format version '%.20s', but this program reads version %s: preprocess again", s->dict.path,
+            version ? version : "", format_version);
+    return HSTU_OK;
+}
+
+hstu_status hs_sequences_read(
+    hs_sequences *out, hs_mapfile *map, const char *path, const hstu_progress *progress, hstu_error *err)
+{
+    hs_sequences s = {0};
+    hstu_status status = HSTU_OK;
+    HS_TRY(hs_safetensors_read(&s.dict, map, path, err));
+    HS_TRY_GOTO(check_format(&s, err));
+    HS_TRY_GOTO(read_columns(&s, err));
+    HS_TRY_GOTO(check_view(&s, progress, err));
+    s.dataset_name = hs_statedict_metadata(&s.dict, "dataset_name");
+    *out = s;
+    return HSTU_OK;
+fail:
+    hs_sequences_close(&s);
+    return status;
+}
+
+void hs_sequences_close(hs_sequences *sequences)
+{
+    for (size_t i = 0; i < sequences->n_copies; i++)
+        hs_free(sequences->copy[i]);
+    hs_statedict_close(&sequences->dict);
+    *sequences = (hs_sequences){0};
+}

@@ -1,0 +1,119 @@
+/* Opening and closing the CPU device: instruction set, threads, scratch memory, the table of operations. */
+#include "device/cpu/cpu.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/system.h"
+#include "device/cpu/cpu_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_THREADS = 1024 };
+
+static void cpu_close(hs_device *dev)
+{
+    hs_cpu *cpu = (hs_cpu *)dev;
+    hs_cpu_pool_close(cpu->pool);
+    hs_free(cpu->scratch);
+    hs_free(cpu);
+}
+
+typedef struct user_task {
+    void (*fn)(void *ctx, int64_t i);
+    void *ctx;
+} user_task;
+
+static void run_user_task(void *context, int worker, int64_t task)
+{
+    const user_task *t = context;
+    (void)worker;
+    t->fn(t->ctx, task);
+}
+
+static void cpu_parallel(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i), void *ctx)
+{
+    user_task t = {.fn = fn, .ctx = ctx};
+    hs_cpu_pool_run(((hs_cpu *)dev)->pool, n, run_user_task, &t);
+}
+
+static const hs_device_table TABLE = {
+    .close = cpu_close,
+    .pack = hs_cpu_pack,
+    .pack_free = hs_cpu_pack_free,
+    .pack_size = hs_cpu_pack_size,
+    .parallel = cpu_parallel,
+    .embed = hs_cpu_embed,
+    .layer_norm = hs_cpu_layer_norm,
+    .norm_gate = hs_cpu_norm_gate,
+    .linear = hs_cpu_linear,
+    .time_bucket = hs_cpu_time_bucket,
+    .silu_attn = hs_cpu_silu_attn,
+    .softmax_attn = hs_cpu_softmax_attn,
+    .gather = hs_cpu_gather,
+    .l2_norm = hs_cpu_l2_norm,
+    .topk = hs_cpu_topk,
+};
+
+hstu_status hs_cpu_scratch(hs_cpu *cpu, char **out, size_t shared, size_t each, hstu_error *err)
+{
+    size_t bytes = 0;
+    if (!hs_mul_size(each, (size_t)cpu->base.n_threads, &bytes) || !hs_add_size(bytes, shared, &bytes))
+        return hs_fail_nomem(err, SIZE_MAX, "scratch memory of the device");
+    if (bytes > cpu->scratch_bytes) {
+        char *grown = hs_alloc_aligned(bytes, 1);
+        if (!grown)
+            return hs_fail_nomem(err, bytes, "scratch memory of the device");
+        hs_free(cpu->scratch);
+        cpu->scratch = grown;
+        cpu->scratch_bytes = bytes;
+    }
+    *out = cpu->scratch;
+    return HSTU_OK;
+}
+
+/* The best instruction set that this processor has, or the one that HSTU_ISA names. */
+static hstu_status choose_kernels(const hs_cpu_kernels **out, hstu_error *err)
+{
+    const char *wanted = getenv("HSTU_ISA");
+    if (wanted && wanted[0] == '\0')
+        wanted = NULL;
+    const hs_cpu_kernels *best = NULL;
+    for (int i = 0; hs_cpu_kernels_at(i); i++) {
+        const hs_cpu_kernels *k = hs_cpu_kernels_at(i);
+        if (wanted && strcmp(wanted, k->isa) != 0)
+            continue;
+        if (hs_cpu_can_run(i))
+            best = k;
+        else if (wanted)
+            return hs_fail(err, HSTU_EINVAL, 0, "HSTU_ISA is %s, which this processor cannot run", wanted);
+    }
+    if (!best)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "HSTU_ISA must be one of ref, avx2 or avx512, as far as this build has them, but is \"%s\"", wanted);
+    *out = best;
+    return HSTU_OK;
+}
+
+hstu_status hs_cpu_open(hs_device **out, int threads, hstu_error *err)
+{
+    if (threads < 0 || threads > MAX_THREADS)
+        return hs_fail(err, HSTU_EINVAL, 0, "device cpu: the number of threads must be 0 to %d, but is %d",
+            (int)MAX_THREADS, threads);
+    const hs_cpu_kernels *kernels = NULL;
+    HS_TRY(choose_kernels(&kernels, err));
+    const int system = hs_system_cpus();
+    const int n_threads = threads ? threads : (system < MAX_THREADS ? system : MAX_THREADS);
+    hs_cpu *cpu = hs_calloc(1, sizeof *cpu);
+    if (!cpu)
+        return hs_fail_nomem(err, sizeof *cpu, "the device");
+    const hstu_status status = hs_cpu_pool_open(&cpu->pool, n_threads, err);
+    if (status != HSTU_OK) {
+        hs_free(cpu);
+        return status;
+    }
+    cpu->kernels = kernels;
+    cpu->base = (hs_device){.table = &TABLE, .name = "cpu", .isa = kernels->isa, .n_threads = n_threads};
+    *out = &cpu->base;
+    return HSTU_OK;
+}

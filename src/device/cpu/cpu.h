@@ -1,0 +1,10 @@
+/* The CPU as a device. */
+#ifndef HS_DEVICE_CPU_CPU_H
+#define HS_DEVICE_CPU_CPU_H
+
+#include "device/device.h"
+
+/* As hs_device_open with the name "cpu". */
+hstu_status hs_cpu_open(hs_device **out, int threads, hstu_error *err);
+
+#endif

@@ -1,0 +1,259 @@
+/* Attention over jagged users: SiLU (research HSTU) and softmax (SASRec, softmax_rel_bias). A task is a run of one
+ * user's rows. Both products are the gemm kernel's: keys are packed into panels of 16 for q . k, values are read where
+ * they lie, and every element of the output is one chain over ascending keys. Masked keys of a row tile carry a weight
+ * of exactly 0. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "device/cpu/cpu_int.h"
+#include "device/cpu/cpu_users.h"
+
+#include <string.h>
+
+enum {
+    SILU_CHUNK = 120,          /* rows of a task: a multiple of the row tiles 4, 6 and 8 */
+    SOFTMAX_CHUNK = 24,        /* smaller, since a task keeps whole score rows */
+    KEY_BLOCK_MAX = 512,       /* keys packed at a time */
+    KEY_BLOCK_FLOATS = 1 << 16 /* and floats in them: a quarter of an L2 cache of 1 MB */
+};
+
+typedef struct attn_job {
+    const hs_cpu_kernels *kernels;
+    hs_mat out, q, k, v;
+    const hs_jagged *users;
+    int64_t n_heads, dqk, dv;
+    float scale; /* 1 / N for SiLU */
+    int64_t padded_n;
+    const hs_rel_bias *bias;
+    const hs_user_task *tasks;
+    char *scratch; /* of worker 0 */
+    size_t each;
+    int64_t key_block;
+    int64_t score_ld;
+} attn_job;
+
+static int64_t key_block_of(int64_t width)
+{
+    const int64_t keys = KEY_BLOCK_FLOATS / width / HS_PANEL * HS_PANEL;
+    return keys < HS_PANEL ? HS_PANEL : hs_min_i64(keys, KEY_BLOCK_MAX);
+}
+
+/* dst = keys first .. end - 1 of one head, from matrix row `base` on, as panels [dqk, 16]. */
+static void pack_keys(const attn_job *job, float *dst, int64_t base, int64_t first, int64_t end, int64_t head)
+{
+    for (int64_t j = first; j < end; j += HS_PANEL) {
+        const float *row[HS_PANEL] = {NULL};
+        const int64_t n = hs_min_i64(HS_PANEL, end - j);
+        for (int64_t r = 0; r < n; r++)
+            row[r] = job->k.data + (base + j + r) * job->k.ld + head * job->dqk;
+        job->kernels->pack_panel(dst + (j - first) * job->dqk, row, n, job->dqk);
+    }
+}
+
+/* dst[j] = bias of (row, first + j), j < n. */
+static void bias_row(const attn_job *job, float *dst, int64_t user, int64_t row, int64_t first, int64_t n)
+{
+    const hs_rel_bias *b = job->bias;
+    job->kernels->bias_row(dst, b->position_w + (b->n - 1 - row + first), b->time_w,
+        b->bucket + b->bucket_offset[user] + row * b->bucket_cols[user] + first, n);
+}
+
+typedef struct silu_tile {
+    int64_t user, base; /* the user's first row in the matrices */
+    int64_t row, rows;  /* of the user */
+    int64_t key, end;   /* keys of the block that some row of the tile sees */
+} silu_tile;
+
+static int64_t visible(const silu_tile *t, int64_t row)
+{
+    const int64_t n = hs_min_i64(t->end, row + 1) - t->key;
+    return n > 0 ? n : 0;
+}
+
+static void silu_tile_heads(const attn_job *job, const silu_tile *t, const float *panels, float *score, float *bias)
+{
+    const int64_t ld = job->key_block, n_keys = t->end - t->key;
+    for (int64_t r = 0; job->bias && r < t->rows; r++)
+        bias_row(job, bias + r * ld, t->user, t->row + r, t->key, visible(t, t->row + r));
+    for (int64_t h = 0; h < job->n_heads; h++) {
+        const int64_t first = t->base + t->row;
+        const hs_gemm qk = {.c = score,
+            .ldc = ld,
+            .a = job->q.data + first * job->q.ld + h * job->dqk,
+            .lda = job->q.ld,
+            .b = panels + h * ld * job->dqk,
+            .ldb = HS_PANEL,
+            .panel = HS_PANEL * job->dqk,
+            .rows = t->rows,
+            .k = job->dqk,
+            .n = n_keys};
+        job->kernels->gemm(&qk);
+        job->kernels->silu(score, job->bias ? bias : NULL, ld, job->scale, t->rows, n_keys, t->row + 1 - t->key);
+        const hs_gemm av = {.c = job->out.data + first * job->out.ld + h * job->dv,
+            .ldc = job->out.ld,
+            .a = score,
+            .lda = ld,
+            .b = job->v.data + (t->base + t->key) * job->v.ld + h * job->dv,
+            .ldb = job->v.ld,
+            .panel = HS_PANEL,
+            .rows = t->rows,
+            .k = n_keys,
+            .n = job->dv,
+            .accumulate = t->key > 0};
+        job->kernels->gemm(&av);
+    }
+}
+
+static void silu_task(void *context, int worker, int64_t index)
+{
+    const attn_job *job = context;
+    const hs_user_task *task = &job->tasks[index];
+    const int64_t base = job->users->offset[task->user];
+    const int64_t tile = job->kernels->row_tile, block = job->key_block;
+    float *panels = (float *)(void *)(job->scratch + (size_t)worker * job->each);
+    float *score = panels + block * job->n_heads * job->dqk;
+    float *bias = score + tile * block;
+    for (int64_t key = 0; key < task->end; key += block) {
+        const int64_t key_end = hs_min_i64(key + block, task->end);
+        for (int64_t h = 0; h < job->n_heads; h++)
+            pack_keys(job, panels + h * block * job->dqk, base, key, key_end, h);
+        for (int64_t row = task->first; row < task->end; row += tile) {
+            const int64_t rows = hs_min_i64(tile, task->end - row);
+            const silu_tile t = {.user = task->user,
+                .base = base,
+                .row = row,
+                .rows = rows,
+                .key = key,
+                .end = hs_min_i64(key_end, row + rows)};
+            if (t.end > key)
+                silu_tile_heads(job, &t, panels, score, bias);
+        }
+    }
+}
+
+/* Lists the tasks in shared scratch, with `floats` of scratch for each worker, and runs fn for `per_task` times as
+ * many. */
+static hstu_status run_attn(
+    hs_cpu *cpu, attn_job *job, int64_t chunk, size_t floats, int64_t per_task, hs_cpu_task_fn *fn, hstu_error *err)
+{
+    const int64_t n_tasks = hs_user_tasks_count(job->users, chunk);
+    const size_t shared = hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task));
+    size_t bytes = 0;
+    if (!hs_mul_size(floats, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+        return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
+    char *scratch = NULL;
+    job->each = hs_cpu_round64(bytes);
+    HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
+    hs_user_tasks_list((hs_user_task *)(void *)scratch, job->users, chunk);
+    job->tasks = (const hs_user_task *)(const void *)scratch;
+    job->scratch = scratch + shared;
+    hs_cpu_pool_run(cpu->pool, n_tasks * per_task, fn, job);
+    return HSTU_OK;
+}
+
+hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err)
+{
+    hs_cpu *cpu = (hs_cpu *)dev;
+    attn_job job = {.kernels = cpu->kernels,
+        .out = a->out,
+        .q = a->q,
+        .k = a->k,
+        .v = a->v,
+        .users = &a->users,
+        .n_heads = a->n_heads,
+        .dqk = a->dqk,
+        .dv = a->dv,
+        .scale = a->inv_n,
+        .bias = a->bias,
+        .key_block = key_block_of(a->n_heads * a->dqk)};
+    const size_t floats = (size_t)job.key_block * (size_t)(a->n_heads * a->dqk + 2 * cpu->kernels->row_tile);
+    return run_attn(cpu, &job, SILU_CHUNK, floats, 1, silu_task, err);
+}
+
+/* score[r, j] = q[first + r] . k[j] for one head and the n_keys first keys of the user. */
+static void softmax_scores(
+    const attn_job *job, const hs_user_task *task, int64_t head, int64_t n_keys, float *panels, float *score)
+{
+    const int64_t base = job->users->offset[task->user];
+    for (int64_t key = 0; key < n_keys; key += job->key_block) {
+        const int64_t end = hs_min_i64(key + job->key_block, n_keys);
+        pack_keys(job, panels, base, key, end, head);
+        const hs_gemm qk = {.c = score + key,
+            .ldc = job->score_ld,
+            .a = job->q.data + (base + task->first) * job->q.ld + head * job->dqk,
+            .lda = job->q.ld,
+            .b = panels,
+            .ldb = HS_PANEL,
+            .panel = HS_PANEL * job->dqk,
+            .rows = task->end - task->first,
+            .k = job->dqk,
+            .n = end - key};
+        job->kernels->gemm(&qk);
+    }
+}
+
+static void softmax_task(void *context, int worker, int64_t index)
+{
+    const attn_job *job = context;
+    const hs_user_task *task = &job->tasks[index / job->n_heads];
+    const int64_t head = index % job->n_heads;
+    const int64_t base = job->users->offset[task->user], ld = job->score_ld;
+    const int64_t n_keys = job->padded_n ? hs_user_rows(job->users, task->user) : task->end;
+    float *panels = (float *)(void *)(job->scratch + (size_t)worker * job->each);
+    float *bias = panels + job->key_block * job->dqk;
+    float *score = bias + ld;
+    softmax_scores(job, task, head, n_keys, panels, score);
+    for (int64_t row = task->first; row < task->end; row++) {
+        float *s = score + (row - task->first) * ld;
+        const int64_t n = job->padded_n ? job->padded_n : row + 1;
+        if (job->padded_n) /* padding has k = 0, so q . k = 0 there */
+            memset(s + n_keys, 0, (size_t)(n - n_keys) * sizeof *s);
+        if (job->bias)
+            bias_row(job, bias, task->user, row, 0, n);
+        job->kernels->softmax(s, job->bias ? bias : NULL, job->scale, n);
+        memset(s + row + 1, 0, (size_t)(task->end - row - 1) * sizeof *s);
+    }
+    const int64_t tile = job->kernels->row_tile;
+    for (int64_t row = task->first; row < task->end; row += tile) {
+        const int64_t rows = hs_min_i64(tile, task->end - row);
+        const hs_gemm pv = {.c = job->out.data + (base + row) * job->out.ld + head * job->dv,
+            .ldc = job->out.ld,
+            .a = score + (row - task->first) * ld,
+            .lda = ld,
+            .b = job->v.data + base * job->v.ld + head * job->dv,
+            .ldb = job->v.ld,
+            .panel = HS_PANEL,
+            .rows = rows,
+            .k = row + rows,
+            .n = job->dv};
+        job->kernels->gemm(&pv);
+    }
+}
+
+hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
+{
+    hs_cpu *cpu = (hs_cpu *)dev;
+    int64_t width = a->padded_n;
+    for (int64_t b = 0; b < a->users.n_users; b++) {
+        const int64_t rows = hs_user_rows(&a->users, b);
+        width = rows > width ? rows : width;
+    }
+    attn_job job = {.kernels = cpu->kernels,
+        .out = a->out,
+        .q = a->q,
+        .k = a->k,
+        .v = a->v,
+        .users = &a->users,
+        .n_heads = a->n_heads,
+        .dqk = a->dqk,
+        .dv = a->dv,
+        .scale = a->scale,
+        .padded_n = a->padded_n,
+        .bias = a->bias,
+        .key_block = key_block_of(a->dqk),
+        .score_ld = hs_ceil_div_i64(width, HS_PANEL) * HS_PANEL};
+    size_t floats = 0;
+    if (!hs_mul_size((size_t)job.score_ld, SOFTMAX_CHUNK + 1, &floats) ||
+        !hs_add_size(floats, (size_t)(job.key_block * a->dqk), &floats))
+        return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
+    return run_attn(cpu, &job, SOFTMAX_CHUNK, floats, a->n_heads, softmax_task, err);
+}

@@ -1,0 +1,68 @@
+/* The table of every instruction set, and which of them this processor can run. */
+#include "device/cpu/cpu_ops.h"
+
+#include <stddef.h>
+
+#define X(slot) .slot = hs_##slot##_ref,
+static const hs_cpu_kernels KERNELS_REF = {
+    .isa = "ref",
+    .row_tile = 4,
+#include "device/cpu/kernels.def"
+};
+#undef X
+
+static bool can_run_always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+#define X(slot) .slot = hs_##slot##_avx2,
+static const hs_cpu_kernels KERNELS_AVX2 = {
+    .isa = "avx2",
+    .row_tile = 6,
+#include "device/cpu/kernels.def"
+};
+#undef X
+
+#define X(slot) .slot = hs_##slot##_avx512,
+static const hs_cpu_kernels KERNELS_AVX512 = {
+    .isa = "avx512",
+    .row_tile = 8,
+#include "device/cpu/kernels.def"
+};
+#undef X
+
+static bool can_run_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool can_run_avx512(void)
+{
+    return can_run_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+static const struct {
+    const hs_cpu_kernels *kernels;
+    bool (*can_run)(void);
+} LADDER[] = {
+    {&KERNELS_REF, can_run_always},
+#if defined(__x86_64__)
+    {&KERNELS_AVX2, can_run_avx2},
+    {&KERNELS_AVX512, can_run_avx512},
+#endif
+};
+enum { N_LADDER = sizeof LADDER / sizeof LADDER[0] };
+
+const hs_cpu_kernels *hs_cpu_kernels_at(int i)
+{
+    return i >= 0 && i < N_LADDER ? LADDER[i].kernels : NULL;
+}
+
+bool hs_cpu_can_run(int i)
+{
+    return i >= 0 && i < N_LADDER && LADDER[i].can_run();
+}

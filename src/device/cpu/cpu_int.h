@@ -1,0 +1,59 @@
+/* What the CPU device's own files share: its struct, scratch memory, and one driver per slot of the device table. */
+#ifndef HS_DEVICE_CPU_CPU_INT_H
+#define HS_DEVICE_CPU_CPU_INT_H
+
+#include "device/cpu/cpu_ops.h"
+#include "device/cpu/cpu_pool.h"
+
+#include <stddef.h>
+
+typedef struct hs_cpu {
+    hs_device base;
+    const hs_cpu_kernels *kernels;
+    hs_cpu_pool *pool;
+    char *scratch; /* kept between calls: a steady state allocates nothing */
+    size_t scratch_bytes;
+} hs_cpu;
+
+/* Rounds a count of bytes up to whole cache lines. */
+static inline size_t hs_cpu_round64(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+/* 64-byte aligned scratch: `shared` bytes, then `each` bytes for every worker (both multiples of 64). Valid,
+ * uninitialised, until the next call. Worker w's part begins at *out + shared + w * each. */
+hstu_status hs_cpu_scratch(hs_cpu *cpu, char **out, size_t shared, size_t each, hstu_error *err);
+
+static inline int64_t hs_min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t hs_ceil_div_i64(int64_t a, int64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+/* Packed weight: panel p holds columns 16 p .. 16 p + 15 as [in, 16], zeros past column n. */
+struct hs_packed {
+    int64_t in, n;
+    float *panels;
+};
+
+hstu_status hs_cpu_pack(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
+    int64_t stride_out, hstu_error *err);
+void hs_cpu_pack_free(hs_packed *w);
+void hs_cpu_pack_size(const hs_packed *w, int64_t *in, int64_t *n);
+hstu_status hs_cpu_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err);
+hstu_status hs_cpu_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
+hstu_status hs_cpu_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
+hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err);
+hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
+hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);
+hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err);
+hstu_status hs_cpu_gather(hs_device *dev, const hs_gather_args *a, hstu_error *err);
+hstu_status hs_cpu_l2_norm(hs_device *dev, const hs_l2_norm_args *a, hstu_error *err);
+hstu_status hs_cpu_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err);
+
+#endif

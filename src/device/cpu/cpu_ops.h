@@ -1,0 +1,80 @@
+/* The kernels that an instruction set must supply, and the tables of those that exist. Kernels cannot fail and allocate
+ * nothing; they work on one row or one small tile, so that the drivers (cpu_*.c) alone decide blocking and threads. */
+#ifndef HS_DEVICE_CPU_CPU_OPS_H
+#define HS_DEVICE_CPU_CPU_OPS_H
+
+#include "device/device.h"
+
+/* Columns of one packed panel; every instruction set shares the packed layout. */
+enum { HS_PANEL = 16 };
+
+/* c[i, o] = sum over t = 0 .. k - 1 of a[i, t] * b(t, o), b(t, o) = b[(o / 16) * panel + t * ldb + o % 16].
+ * A packed weight has ldb = 16, panel = 16 k; a row-major matrix has ldb = its ld, panel = 16.
+ * Each element is one chain of float32 fused multiply-adds over ascending t, begun at 0, or with `accumulate` at what
+ * c holds: the bits depend neither on the tile that an element falls into nor on the instruction set, and a sum over t
+ * may be cut anywhere. Reads b(t, o) for o < n only, writes c[0 .. rows - 1, 0 .. n - 1] only. c overlaps nothing.
+ * Check: |err| <= k * FLT_EPSILON / 2 * sum |a b| (the rounding of one chain), and bitwise against the reference. */
+typedef struct hs_gemm {
+    float *c;
+    const float *a, *b;
+    int64_t ldc, lda, ldb, panel;
+    int64_t rows, k, n;
+    bool accumulate;
+} hs_gemm;
+typedef void hs_gemm_fn(const hs_gemm *g);
+
+/* dst[t * 16 + r] = row[r][t] for r < n_rows <= 16, t < d; 0 for r >= n_rows. dst [d, 16], 64-byte aligned. */
+typedef void hs_pack_panel_fn(float *dst, const float *const *row, int64_t n_rows, int64_t d);
+
+/* out[o] = act(sum[o] + bias[o]) + residual[o], o < n; bias and residual may be NULL; out may be residual or sum.
+ * Check: SiLU as in hs_silu_fn; GELU is erff's, ReLU exact. ReLU passes NaN on. */
+typedef void hs_finish_fn(
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n);
+
+/* A causal tile of scores: row r sees its first min(n, n_first + r) columns (none if that is negative), where
+ * x[r, j] = scale * silu(x[r, j] + bias[r, j]), silu(z) = z / (1 + exp(-z)) with a true division; in the columns up to
+ * n that it does not see, x becomes exactly 0 whatever it was. x and bias [rows, n] with the same ld; bias may be NULL.
+ * Check with scale 1: |err| <= 3 ulp of the result + 2^-100 (where exp(-z) is clamped, z < -87). */
+typedef void hs_silu_fn(float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first);
+
+/* out[j] = position[j] + time[bucket[j]], j < n: one rounding, so equal in every instruction set. */
+typedef void hs_bias_row_fn(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n);
+
+/* x[j] = exp(z[j] - max z) / sum of exp(z - max z), z[j] = scale * (x[j] + bias[j]); bias may be NULL; n >= 1.
+ * The sum's lane order depends on n alone. Check: relative error of an element <= (8 + |z - max z|) * FLT_EPSILON + the
+ * sum's n * FLT_EPSILON / 2; elements below e^-87 of the largest may come out as about 1e-38 instead. */
+typedef void hs_softmax_fn(float *x, const float *bias, float scale, int64_t n);
+
+/* out = (x + add - mean) / sqrt(var + eps), two passes, biased variance, lane order fixed by n. add may be NULL; out
+ * may be x or add. Check, with u = FLT_EPSILON / 2 and y = x + add:
+ *   |err| <= (n + 8) * u * (max |y| + max |y - mean|) / sqrt(var + eps). */
+typedef void hs_layer_norm_fn(float *out, const float *x, const float *add, int64_t n, float eps);
+
+/* On = layer norm of o [n]; out [n] = u * On, or with `concat` out [3 n] = u, On, u * On. out overlaps neither u nor o
+ * with concat; without it out may be u or o. */
+typedef void hs_norm_gate_fn(float *out, const float *u, const float *o, int64_t n, float eps, bool concat);
+
+/* x[j] *= by[j]. */
+typedef void hs_scale_fn(float *x, const float *by, int64_t n);
+
+/* Bit j of mask [ceil(n / 64)] = x[j] > t, or with `or_equal` x[j] >= t; false for NaN; bits past n are 0. */
+typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal);
+
+typedef struct hs_cpu_kernels {
+    const char *isa;
+    int row_tile; /* rows of gemm's register tile: the best number of rows to call it with */
+#define X(slot) hs_##slot##_fn *slot;
+#include "device/cpu/kernels.def"
+#undef X
+} hs_cpu_kernels;
+
+#define X(slot) hs_##slot##_fn hs_##slot##_ref, hs_##slot##_avx2, hs_##slot##_avx512;
+#include "device/cpu/kernels.def"
+#undef X
+
+/* Instruction sets this build knows, worst first: ref, then what the architecture has. NULL past the last. */
+const hs_cpu_kernels *hs_cpu_kernels_at(int i);
+/* Whether this processor can run hs_cpu_kernels_at(i). */
+bool hs_cpu_can_run(int i);
+
+#endif

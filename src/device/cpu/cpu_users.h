@@ -1,0 +1,24 @@
+/* Cutting a jagged batch into tasks for threads: runs of rows of one user. */
+#ifndef HS_DEVICE_CPU_CPU_USERS_H
+#define HS_DEVICE_CPU_CPU_USERS_H
+
+#include "tensor/mat.h"
+
+/* Rows first .. end - 1 of a user, counted from the user's own row 0. */
+typedef struct hs_user_task {
+    int64_t user, first, end;
+} hs_user_task;
+
+/* Tasks of at most `chunk` rows; users without rows have none. */
+int64_t hs_user_tasks_count(const hs_jagged *users, int64_t chunk);
+/* Fills tasks [hs_user_tasks_count], the costliest first within a factor of two (cost: rows times keys of causal
+ * attention), so that no thread starts a long task when the others are done. Cuts lie at multiples of chunk: they
+ * depend on nothing but the user's own length. */
+void hs_user_tasks_list(hs_user_task *tasks, const hs_jagged *users, int64_t chunk);
+
+static inline int64_t hs_user_rows(const hs_jagged *users, int64_t user)
+{
+    return users->offset[user + 1] - users->offset[user];
+}
+
+#endif

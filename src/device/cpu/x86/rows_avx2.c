@@ -1,0 +1,58 @@
+/* The row kernels for avx2. */
+#include "device/cpu/x86/vec_avx2.h"
+
+#include "device/cpu/x86/rows_vec.h"
+
+void hs_finish_avx2(
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n)
+{
+    switch (act) { /* a literal in each call keeps the choice out of the loop */
+    case HS_ACT_NONE:
+        v_finish_row(out, sum, bias, residual, HS_ACT_NONE, n);
+        break;
+    case HS_ACT_SILU:
+        v_finish_row(out, sum, bias, residual, HS_ACT_SILU, n);
+        break;
+    case HS_ACT_RELU:
+        v_finish_row(out, sum, bias, residual, HS_ACT_RELU, n);
+        break;
+    case HS_ACT_GELU:
+        v_finish_row(out, sum, bias, residual, HS_ACT_GELU, n);
+        break;
+    }
+}
+
+void hs_silu_avx2(float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first)
+{
+    v_silu_tile(x, bias, ld, scale, rows, n, n_first);
+}
+
+void hs_bias_row_avx2(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n)
+{
+    v_bias_row(out, position, time, bucket, n);
+}
+
+void hs_softmax_avx2(float *x, const float *bias, float scale, int64_t n)
+{
+    v_softmax_row(x, bias, scale, n);
+}
+
+void hs_layer_norm_avx2(float *out, const float *x, const float *add, int64_t n, float eps)
+{
+    v_layer_norm_row(out, x, add, n, eps);
+}
+
+void hs_norm_gate_avx2(float *out, const float *u, const float *o, int64_t n, float eps, bool concat)
+{
+    v_norm_gate_row(out, u, o, n, eps, concat);
+}
+
+void hs_scale_avx2(float *x, const float *by, int64_t n)
+{
+    v_scale_row(x, by, n);
+}
+
+void hs_above_avx2(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)
+{
+    v_above_row(mask, x, n, t, or_equal);
+}

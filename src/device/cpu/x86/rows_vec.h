@@ -1,0 +1,180 @@
+/* The row kernels in the vector words of vec_avx2.h or vec_avx512.h: their arithmetic is the same at both widths, so it
+ * stands here once. rows_<isa>.c includes the words, then this, and names the results. */
+#ifndef HS_DEVICE_CPU_X86_ROWS_VEC_H
+#define HS_DEVICE_CPU_X86_ROWS_VEC_H
+
+#include "device/cpu/cpu_ops.h"
+
+#include <math.h>
+
+/* exp(x) = 2^n * p(r), n = round(x / ln 2), r = x - n ln 2 in two parts. p = 1 + r + r^2 q(r), q of degree 4 fitted on
+ * |r| <= ln 2 / 2 to a relative error of 4e-9, so rounding dominates: within 2 ulp for -87 <= x <= 88. x is clamped to
+ * that range (the ends give 1.6e-38 and 1.7e38); NaN stays. */
+static inline v_f32 v_exp(v_f32 x)
+{
+    x = v_min(v_set(88.0f), v_max(v_set(-87.0f), x));
+    const v_f32 n = v_round(v_mul(x, v_set(1.44269504f)));
+    /* 0.693359375 has 9 significant bits: n times it is exact. */
+    const v_f32 r = v_fma(n, v_set(2.12194440e-4f), v_fma(n, v_set(-0.693359375f), x));
+    v_f32 q = v_fma(r, v_set(0x1.6a244cp-10f), v_set(0x1.1239d4p-7f));
+    q = v_fma(q, r, v_set(0x1.5558f2p-5f));
+    q = v_fma(q, r, v_set(0x1.555492p-3f));
+    q = v_fma(q, r, v_set(0x1.fffffcp-2f));
+    const v_f32 p = v_add(v_set(1.0f), v_fma(v_mul(r, r), q, r));
+    return v_scale2(p, n);
+}
+
+static inline v_f32 v_silu(v_f32 z)
+{
+    return v_div(z, v_add(v_set(1.0f), v_exp(v_sub(v_set(0.0f), z))));
+}
+
+static inline v_f32 v_activate(v_f32 z, hs_activation act)
+{
+    if (act == HS_ACT_SILU)
+        return v_silu(z);
+    if (act == HS_ACT_RELU)
+        return v_max(v_set(0.0f), z);
+    if (act == HS_ACT_GELU) {
+        float lane[V_LANES];
+        v_store(lane, z, V_LANES);
+        for (int i = 0; i < V_LANES; i++)
+            lane[i] = 0.5f * lane[i] * (1.0f + erff(lane[i] * 0.70710678118654752f));
+        return v_load(lane, V_LANES);
+    }
+    return z;
+}
+
+static inline void v_finish_row(
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n)
+{
+    for (int64_t o = 0; o < n; o += V_LANES) {
+        v_f32 y = v_load(sum + o, n - o);
+        if (bias)
+            y = v_add(y, v_load(bias + o, n - o));
+        y = v_activate(y, act);
+        if (residual)
+            y = v_add(y, v_load(residual + o, n - o));
+        v_store(out + o, y, n - o);
+    }
+}
+
+static inline void v_silu_row(float *x, const float *bias, float scale, int64_t n, int64_t seen)
+{
+    int64_t j = 0;
+    for (; j < seen; j += V_LANES) {
+        v_f32 z = v_load(x + j, n - j);
+        if (bias)
+            z = v_add(z, v_load(bias + j, n - j));
+        v_store(x + j, v_keep(v_mul(v_set(scale), v_silu(z)), 0.0f, seen - j), n - j);
+    }
+    for (; j < n; j += V_LANES)
+        v_store(x + j, v_set(0.0f), n - j);
+}
+
+static inline void v_silu_tile(
+    float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t seen = n_first + r < n ? n_first + r : n;
+        v_silu_row(x + r * ld, bias ? bias + r * ld : NULL, scale, n, seen);
+    }
+}
+
+static inline void v_bias_row(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += V_LANES)
+        v_store(out + j, v_add(v_load(position + j, n - j), v_lookup(time, bucket + j, n - j)), n - j);
+}
+
+static inline void v_softmax_row(float *x, const float *bias, float scale, int64_t n)
+{
+    v_f32 largest = v_set(-INFINITY);
+    for (int64_t j = 0; j < n; j += V_LANES) {
+        v_f32 z = v_load(x + j, n - j);
+        if (bias)
+            z = v_add(z, v_load(bias + j, n - j));
+        z = v_mul(v_set(scale), z);
+        v_store(x + j, z, n - j);
+        largest = v_max(v_keep(z, -INFINITY, n - j), largest);
+    }
+    const v_f32 max = v_set(v_largest(largest));
+    v_f32 sum = v_set(0.0f);
+    for (int64_t j = 0; j < n; j += V_LANES) {
+        const v_f32 e = v_exp(v_sub(v_load(x + j, n - j), max));
+        v_store(x + j, e, n - j);
+        sum = v_add(sum, v_keep(e, 0.0f, n - j));
+    }
+    const v_f32 total = v_set(v_sum(sum));
+    for (int64_t j = 0; j < n; j += V_LANES)
+        v_store(x + j, v_div(v_load(x + j, n - j), total), n - j);
+}
+
+static inline v_f32 v_sum_at(const float *x, const float *add, int64_t c, int64_t n)
+{
+    const v_f32 v = v_load(x + c, n - c);
+    return add ? v_add(v, v_load(add + c, n - c)) : v;
+}
+
+static inline void v_moments(float *mean, float *sd, const float *x, const float *add, int64_t n, float eps)
+{
+    v_f32 sum = v_set(0.0f), squares = v_set(0.0f);
+    for (int64_t c = 0; c < n; c += V_LANES)
+        sum = v_add(sum, v_sum_at(x, add, c, n));
+    *mean = v_sum(sum) / (float)n;
+    const v_f32 m = v_set(*mean);
+    for (int64_t c = 0; c < n; c += V_LANES) {
+        const v_f32 centred = v_keep(v_sub(v_sum_at(x, add, c, n), m), 0.0f, n - c);
+        squares = v_fma(centred, centred, squares);
+    }
+    *sd = sqrtf(v_sum(squares) / (float)n + eps);
+}
+
+static inline void v_layer_norm_row(float *out, const float *x, const float *add, int64_t n, float eps)
+{
+    float mean = 0, sd = 0;
+    v_moments(&mean, &sd, x, add, n, eps);
+    const v_f32 m = v_set(mean), s = v_set(sd);
+    for (int64_t c = 0; c < n; c += V_LANES)
+        v_store(out + c, v_div(v_sub(v_sum_at(x, add, c, n), m), s), n - c);
+}
+
+static inline void v_norm_gate_row(float *out, const float *u, const float *o, int64_t n, float eps, bool concat)
+{
+    float mean = 0, sd = 0;
+    v_moments(&mean, &sd, o, NULL, n, eps);
+    const v_f32 m = v_set(mean), s = v_set(sd);
+    for (int64_t c = 0; c < n; c += V_LANES) {
+        const v_f32 gate = v_load(u + c, n - c);
+        const v_f32 normed = v_div(v_sub(v_load(o + c, n - c), m), s);
+        if (concat) {
+            v_store(out + c, gate, n - c);
+            v_store(out + n + c, normed, n - c);
+            v_store(out + 2 * n + c, v_mul(gate, normed), n - c);
+        } else {
+            v_store(out + c, v_mul(gate, normed), n - c);
+        }
+    }
+}
+
+static inline void v_scale_row(float *x, const float *by, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += V_LANES)
+        v_store(x + j, v_mul(v_load(x + j, n - j), v_load(by + j, n - j)), n - j);
+}
+
+static inline void v_above_row(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)
+{
+    const v_f32 bound = v_set(t);
+    for (int64_t first = 0; first < n; first += 64) {
+        const int64_t end = n - first < 64 ? n : first + 64;
+        uint64_t bits = 0;
+        for (int64_t j = first; j < end; j += V_LANES) {
+            const v_f32 v = v_keep(v_load(x + j, n - j), NAN, n - j);
+            bits |= (uint64_t)(or_equal ? v_at_least(v, bound) : v_above(v, bound)) << (j - first);
+        }
+        mask[first / 64] = bits;
+    }
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* A small loop of literal length whose body must become straight code, so that arrays of vectors live in registers. */
+#ifndef HS_DEVICE_CPU_X86_UNROLL_H
+#define HS_DEVICE_CPU_X86_UNROLL_H
+
+#if defined(__clang__)
+#define HS_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define HS_UNROLL _Pragma("GCC unroll 8")
+#endif
+#define HS_INLINE static inline __attribute__((always_inline))
+
+#endif

@@ -1,0 +1,173 @@
+/* What a device must be able to do. One table of operations per device; op/ checks every argument and calls it. Eager
+ * devices compute at once. No device knows of a model family; no family names a device. */
+#ifndef HS_DEVICE_DEVICE_H
+#define HS_DEVICE_DEVICE_H
+
+#include "hstu/status.h"
+#include "tensor/mat.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct hs_device hs_device;
+/* A linear layer's weight in the layout that a device's kernel wants. Immutable; shared by threads. */
+typedef struct hs_packed hs_packed;
+
+typedef enum hs_activation { HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU, HS_ACT_GELU } hs_activation;
+
+/* out[r, :] = scale * table[id[r], :] + position[position_id[r], :].
+ * out [rows, D]; table [table_rows, D] and position [position_rows, D] row-major without gaps; id and position_id [rows].
+ * position may be NULL (the term is left out). Every id lies inside its table: the caller has checked. */
+typedef struct hs_embed_args {
+    hs_mat out;
+    const float *table;
+    int64_t table_rows;
+    float scale;
+    const float *position;
+    int64_t position_rows;
+    const int64_t *id, *position_id;
+} hs_embed_args;
+
+/* out[r, :] = LN(x[r, :] + add[r, :]; eps), no affine; variance is biased. add.data may be NULL. out may be x. */
+typedef struct hs_layer_norm_args {
+    hs_mat out, x, add;
+    float eps;
+} hs_layer_norm_args;
+
+/* On = LN(o; eps) row-wise without affine; out = u * On [rows, C], or with concat [u, On, u * On] [rows, 3C]. */
+typedef struct hs_norm_gate_args {
+    hs_mat out, u, o;
+    float eps;
+    bool concat;
+} hs_norm_gate_args;
+
+/* out = act(x @ w + bias) + residual. x [rows, in], w packed from [in, n], bias [n] or NULL, residual [rows, n] or data NULL.
+ * out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending over
+ * `in`: a row's result does not depend on the other rows. */
+typedef struct hs_linear_args {
+    hs_mat out, x;
+    const hs_packed *w;
+    const float *bias;
+    hs_activation act;
+    hs_mat residual;
+} hs_linear_args;
+
+/* The relative bias of research HSTU, spec section 2.5:
+ *   bias[i, j] = position_w[n - 1 + j - i] + time_w[bucket of user b at (i, j)].
+ * User b's buckets are the row-major matrix at bucket + bucket_offset[b], bucket_cols[b] wide, one row per row of b. */
+typedef struct hs_rel_bias {
+    const float *position_w; /* [2n - 1] */
+    int64_t n;
+    const float *time_w; /* [n_buckets + 1] */
+    const uint8_t *bucket;
+    const int64_t *bucket_offset, *bucket_cols; /* [n_users] */
+} hs_rel_bias;
+
+/* Buckets for hs_rel_bias (spec 2.6, 2.7): bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row timestamps,
+ * then query_time[b], then zeros. One row per row of the user, cols = its own length or, with `all_columns`, n. The
+ * difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
+typedef struct hs_time_bucket_args {
+    uint8_t *out;
+    const int64_t *out_offset; /* [n_users] */
+    hs_jagged users;
+    const int64_t *timestamp;  /* [rows] */
+    const int64_t *query_time; /* [n_users] */
+    int64_t n;
+    int64_t n_buckets; /* the clamp, <= 255 */
+    bool all_columns;
+} hs_time_bucket_args;
+
+/* HSTU pointwise attention, arXiv:2402.17152 eq. (2), per user and head h:
+ *   out[i, h] = inv_n * sum over j <= i of silu(q[i, h] . k[j, h] + bias[i, j]) * v[j, h].
+ * q, k [rows, H * dqk], v, out [rows, H * dv], head-major columns; they may be column slices of one matrix. bias NULL: 0.
+ * inv_n = 1 / N, the trained constant, never 1 / length. */
+typedef struct hs_silu_attn_args {
+    hs_mat out, q, k, v;
+    hs_jagged users;
+    int64_t n_heads, dqk, dv;
+    float inv_n;
+    const hs_rel_bias *bias;
+} hs_silu_attn_args;
+
+/* Softmax attention. S[i, j] = scale * (q[i, h] . k[j, h] + bias[i, j]);
+ *   out[i, h] = sum over j <= i of P[i, j] * v[j, h].
+ * padded_n == 0: P = softmax of S over j <= i (SASRec). padded_n > 0: P = softmax over all padded_n columns, where rows
+ * past the user's length have k = 0, and the causal mask is applied afterwards without renormalising (spec 2.4,
+ * softmax_rel_bias; then bias needs all_columns buckets). */
+typedef struct hs_softmax_attn_args {
+    hs_mat out, q, k, v;
+    hs_jagged users;
+    int64_t n_heads, dqk, dv;
+    float scale;
+    int64_t padded_n;
+    const hs_rel_bias *bias;
+} hs_softmax_attn_args;
+
+/* out[r, :] = x[row[r], :]. out overlaps nothing. */
+typedef struct hs_gather_args {
+    hs_mat out, x;
+    const int64_t *row;
+} hs_gather_args;
+
+/* out[r, :] = x[r, :] / max(|x[r, :]|, eps). out may be x. */
+typedef struct hs_l2_norm_args {
+    hs_mat out, x;
+    float eps;
+} hs_l2_norm_args;
+
+/* Exact top-k of score = (q . table[id]) * inv_norm[id] over the candidates, best first, ties to the smaller id; NaN scores
+ * are never chosen. Unused places hold item -1, score -INFINITY. The table is streamed once for all queries.
+ * rank[u] = 1 + the candidates that come before target[u] in that order; 0 when target[u] is filtered, or no candidate, or
+ * its score is NaN. */
+typedef struct hs_topk_args {
+    hs_mat query;       /* [n, D] */
+    const float *table; /* [table_rows, D], no gaps */
+    int64_t table_rows;
+    const float *inv_norm;    /* [table_rows], or NULL for 1 */
+    const int64_t *candidate; /* [n_candidates] strictly ascending ids, or NULL: first .. first + n_candidates - 1 */
+    int64_t first, n_candidates;
+    const int64_t *seen_offset, *seen; /* [n + 1] and ids to leave out, ascending for each query; both NULL: none */
+    const int64_t *target;             /* [n], or NULL */
+    int64_t k;                         /* >= 0 */
+    int64_t *item;                     /* [n, k] */
+    float *score;                      /* [n, k] */
+    int64_t *rank;                     /* [n]; needed with target */
+} hs_topk_args;
+
+/* One table per device; every slot is filled. HSTU_ENOMEM and HSTU_EDEVICE are the only failures: op/ has checked the rest. */
+typedef struct hs_device_table {
+    void (*close)(hs_device *dev);
+    /* Element [i, o] of the weight is w[i * stride_in + o * stride_out]. */
+    hstu_status (*pack)(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
+        int64_t stride_out, hstu_error *err);
+    void (*pack_free)(hs_packed *w);
+    void (*pack_size)(const hs_packed *w, int64_t *in, int64_t *n);
+    /* fn(ctx, i) for i in 0 .. n - 1 on all threads, in any order; returns when all are done. */
+    void (*parallel)(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i), void *ctx);
+    hstu_status (*embed)(hs_device *dev, const hs_embed_args *a, hstu_error *err);
+    hstu_status (*layer_norm)(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
+    hstu_status (*norm_gate)(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
+    hstu_status (*linear)(hs_device *dev, const hs_linear_args *a, hstu_error *err);
+    hstu_status (*time_bucket)(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
+    hstu_status (*silu_attn)(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);
+    hstu_status (*softmax_attn)(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err);
+    hstu_status (*gather)(hs_device *dev, const hs_gather_args *a, hstu_error *err);
+    hstu_status (*l2_norm)(hs_device *dev, const hs_l2_norm_args *a, hstu_error *err);
+    hstu_status (*topk)(hs_device *dev, const hs_topk_args *a, hstu_error *err);
+} hs_device_table;
+
+/* The head of every device's own struct. */
+struct hs_device {
+    const hs_device_table *table;
+    const char *name; /* "cpu" */
+    const char *isa;  /* "avx512": the kernels in use */
+    int n_threads;
+};
+
+/* Opens the device `name` ("cpu"). threads 0: what affinity and the control group's quota allow. The environment variable
+ * HSTU_ISA (ref, avx2, avx512) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL. An unknown or
+ * unavailable device is HSTU_EDEVICE with a sentence that lists the known ones. One thread at a time uses a device. */
+hstu_status hs_device_open(hs_device **out, const char *name, int threads, hstu_error *err);
+void hs_device_close(hs_device *dev); /* NULL is fine */
+
+#endif

@@ -1,0 +1,170 @@
+/* hstu_checkpoint_*: what a weight file holds, told without running it. */
+#include "hstu/checkpoint.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "ckpt/pth.h"
+#include "model/bind.h"
+#include "model/config.h"
+#include "model/family.h"
+#include "model/infer.h"
+
+#include <string.h>
+
+struct hstu_checkpoint {
+    hs_statedict dict;
+    hs_recognised recognised;
+    bool has_binding; /* a supported family */
+    hs_binding binding;
+    hs_config config;
+    char *path, *config_name, *config_json;
+};
+
+static hstu_status copy_text(char **out, const char *text, hstu_error *err)
+{
+    *out = hs_strndup(text, strlen(text));
+    return *out ? HSTU_OK : hs_fail_nomem(err, strlen(text) + 1, "a name");
+}
+
+/* The family's weights beside the file's tensors. Nothing but `config` may contradict the tensors. */
+static hstu_status compare(hstu_checkpoint *c, const char *config, hstu_error *err)
+{
+    if (config) {
+        HS_TRY(copy_text(&c->config_name, config, err));
+        HS_TRY(hs_config_open(&c->config, c->config_name, err));
+    } else {
+        hs_config_init(&c->config, c->path);
+    }
+    HS_TRY(hs_infer(&c->config, &c->dict, &c->recognised, err));
+    HS_TRY(hs_binding_make(&c->binding, &c->dict, &c->recognised, &c->config, NULL, err));
+    c->has_binding = true;
+    c->config_json = hs_config_to_json(&c->config);
+    return c->config_json ? HSTU_OK : hs_fail_nomem(err, 0, "the configuration");
+}
+
+hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const char *config, hstu_error *err)
+{
+    hstu_status status = HSTU_OK;
+    hstu_checkpoint *c = hs_calloc(1, sizeof *c);
+    if (!c)
+        return hs_fail_nomem(err, sizeof *c, "a checkpoint");
+    HS_TRY_GOTO(copy_text(&c->path, path, err));
+    HS_TRY_GOTO(hs_ckpt_open(&c->dict, c->path, err));
+    c->recognised = hs_family_recognise(&c->dict);
+    if (c->recognised.name && !c->recognised.not_supported)
+        HS_TRY_GOTO(compare(c, config, err));
+    *out = c;
+    return HSTU_OK;
+fail:
+    hstu_checkpoint_close(c);
+    return status;
+}
+
+void hstu_checkpoint_close(hstu_checkpoint *checkpoint)
+{
+    if (!checkpoint)
+        return;
+    hs_binding_free(&checkpoint->binding);
+    hs_config_free(&checkpoint->config);
+    hs_statedict_close(&checkpoint->dict);
+    hs_free(checkpoint->path);
+    hs_free(checkpoint->config_name);
+    hs_free(checkpoint->config_json);
+    hs_free(checkpoint);
+}
+
+void hstu_checkpoint_get_info(const hstu_checkpoint *checkpoint, hstu_checkpoint_info *info)
+{
+    *info = (hstu_checkpoint_info){
+        .format = checkpoint->dict.format,
+        .family = checkpoint->recognised.name,
+        .not_supported = checkpoint->recognised.not_supported,
+        .n_tensors = checkpoint->dict.n_entries,
+        .n_missing = checkpoint->binding.n_missing,
+        .n_metadata = checkpoint->dict.n_metadata,
+    };
+}
+
+static hstu_status fail_past_end(const char *what, uint64_t i, uint64_t n, hstu_error *err)
+{
+    return hs_fail(err, HSTU_EINVAL, 0, "%s %llu does not exist: there are %llu", what, (unsigned long long)i,
+        (unsigned long long)n);
+}
+
+static hstu_tensor_use use_of(const hstu_checkpoint *c, size_t i)
+{
+    if (!c->has_binding)
+        return HSTU_TENSOR_UNKNOWN;
+    switch (c->binding.use[i]) {
+    case HS_USE_BOUND:
+        return HSTU_TENSOR_BOUND;
+    case HS_USE_IGNORED:
+        return HSTU_TENSOR_IGNORED;
+    case HS_USE_EXTRA:
+        break;
+    }
+    return HSTU_TENSOR_EXTRA;
+}
+
+hstu_status hstu_checkpoint_tensor(
+    const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err)
+{
+    if (i >= checkpoint->dict.n_entries)
+        return fail_past_end("tensor", i, checkpoint->dict.n_entries, err);
+    const hs_entry *e = &checkpoint->dict.entry[i];
+    *info = (hstu_tensor_info){
+        .group = e->group,
+        .name = e->name,
+        .dtype = hs_dtype_name(e->tensor.dtype),
+        .rank = e->tensor.rank,
+        .bytes = (uint64_t)hs_tensor_elements(&e->tensor) * hs_dtype_bytes(e->tensor.dtype),
+        .use = use_of(checkpoint, i),
+        .reason = checkpoint->has_binding ? checkpoint->binding.reason[i] : NULL,
+    };
+    for (int d = 0; d < e->tensor.rank; d++)
+        info->shape[d] = e->tensor.shape[d];
+    return HSTU_OK;
+}
+
+static hstu_status describe_missing(const hstu_checkpoint *c, const hs_weight *w, hstu_tensor_info *info)
+{
+    const uint64_t elements = (uint64_t)hs_weight_elements(w);
+    *info = (hstu_tensor_info){
+        .group = c->recognised.group,
+        .name = w->name,
+        .dtype = "fp32",
+        .rank = elements ? w->rank : -1,
+        .bytes = elements * sizeof(float),
+        .use = HSTU_TENSOR_BOUND,
+    };
+    for (int d = 0; d < info->rank; d++)
+        info->shape[d] = w->shape[d];
+    return HSTU_OK;
+}
+
+hstu_status hstu_checkpoint_missing(
+    const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err)
+{
+    const hs_binding *b = &checkpoint->binding;
+    uint64_t n = 0;
+    for (size_t w = 0; w < b->n_weights; w++) {
+        if (!b->entry[w] && n++ == i)
+            return describe_missing(checkpoint, &b->weight[w], info);
+    }
+    return fail_past_end("missing tensor", i, n, err);
+}
+
+hstu_status hstu_checkpoint_metadata(
+    const hstu_checkpoint *checkpoint, uint64_t i, const char **key, const char **value, hstu_error *err)
+{
+    if (i >= checkpoint->dict.n_metadata)
+        return fail_past_end("metadata pair", i, checkpoint->dict.n_metadata, err);
+    *key = checkpoint->dict.metadata[i].key;
+    *value = checkpoint->dict.metadata[i].value;
+    return HSTU_OK;
+}
+
+const char *hstu_checkpoint_config(const hstu_checkpoint *checkpoint)
+{
+    return checkpoint->config_json;
+}

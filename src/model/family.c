@@ -1,0 +1,96 @@
+/* Recognising model families by the names of their tensors. */
+#include "model/family.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+
+static bool skip(const char **text, const char *prefix)
+{
+    const size_t n = strlen(prefix);
+    if (strncmp(*text, prefix, n) != 0)
+        return false;
+    *text += n;
+    return true;
+}
+
+const char *hs_family_peel(const char *name)
+{
+    while (skip(&name, "module.") || skip(&name, "_orig_mod.") || skip(&name, "model.")) {}
+    return name;
+}
+
+int64_t hs_family_layer(const char *name, const char *prefix, const char **rest)
+{
+    if (!skip(&name, prefix))
+        return -1;
+    int64_t number = 0;
+    int digits = 0;
+    for (; isdigit((unsigned char)*name) && digits < 9; digits++)
+        number = 10 * number + (*name++ - '0');
+    if (digits == 0 || *name != '.')
+        return -1;
+    *rest = name + 1;
+    return number;
+}
+
+typedef struct marks {
+    bool hstu, sasrec, nv_block, nv_mlp, dlrm, decoder;
+} marks;
+
+static void look_at(marks *m, const char *name)
+{
+    const char *rest = NULL;
+    m->hstu |= hs_family_layer(name, "_hstu._attention_layers.", &rest) >= 0;
+    m->sasrec |= hs_family_layer(name, "attention_layers.", &rest) >= 0 && strcmp(rest, "in_proj_weight") == 0;
+    m->nv_block |= hs_family_layer(name, "_hstu_block._attention_layers.", &rest) >= 0;
+    m->nv_mlp |= strncmp(name, "_mlp.", 5) == 0;
+    m->dlrm |= strncmp(name, "_hstu_transducer._stu_module.", 29) == 0;
+    m->decoder |= hs_family_layer(name, "layers.", &rest) >= 0 && strcmp(rest, "q_proj.weight") == 0;
+}
+
+static hs_recognised decide(const marks *m, const char *group)
+{
+    hs_recognised found = {.group = group};
+    if (m->hstu) {
+        found.family = HS_FAMILY_HSTU;
+        found.name = "retrieval HSTU";
+    } else if (m->nv_block && m->nv_mlp) {
+        found.family = HS_FAMILY_RANKING;
+        found.name = "NVIDIA GR ranking";
+        found.not_supported = "the ranking family is not part of this version";
+    } else if (m->nv_block) {
+        found.family = HS_FAMILY_NV_RETRIEVAL;
+        found.name = "NVIDIA GR retrieval";
+        found.not_supported =
+            "NVIDIA's retrieval model (HSTU blocks without a prediction head) is not part of this version";
+    } else if (m->dlrm) {
+        found.family = HS_FAMILY_DLRM_V3;
+        found.name = "DLRM-v3 HSTU";
+        found.not_supported = "the dlrm_v3 family is not part of this version";
+    } else if (m->sasrec) {
+        found.family = HS_FAMILY_SASREC;
+        found.name = "retrieval SASRec";
+    } else if (m->decoder) {
+        found.family = HS_FAMILY_DECODER;
+        found.name = "plain decoder";
+        found.not_supported = "the decoder family is not part of this version";
+    }
+    return found;
+}
+
+hs_recognised hs_family_recognise(const hs_statedict *dict)
+{
+    static const char *const groups[] = {"model_state_dict", "model", "state_dict", "dense_dict", ""};
+    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
+        marks m = {0};
+        for (size_t i = 0; i < dict->n_entries; i++) {
+            if (strcmp(dict->entry[i].group, groups[g]) == 0)
+                look_at(&m, hs_family_peel(dict->entry[i].name));
+        }
+        const hs_recognised found = decide(&m, groups[g]);
+        if (found.family != HS_FAMILY_UNKNOWN)
+            return found;
+    }
+    return (hs_recognised){.family = HS_FAMILY_UNKNOWN, .group = ""};
+}

@@ -1,0 +1,149 @@
+/* Bulk work over weights, split into chunks that any thread may take. */
+#include "model/load.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CHUNK = 1 << 18 }; /* elements of one task */
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t tasks(int64_t n, int64_t per_task)
+{
+    return n / per_task + (n % per_task != 0);
+}
+
+const float *hs_load_in_place(const hs_tensor *t)
+{
+    if (t->dtype != HS_F32 || !hs_tensor_contiguous(t) || (uintptr_t)t->data % _Alignof(float) != 0)
+        return NULL;
+    return t->data;
+}
+
+typedef struct conversion {
+    const hs_tensor *t;
+    float *out;
+    int64_t rows_per_task, row_elements;
+} conversion;
+
+static void convert(void *ctx, int64_t task)
+{
+    const conversion *c = ctx;
+    const int64_t first = task * c->rows_per_task;
+    hs_tensor part = *c->t;
+    part.shape[0] = min64(c->rows_per_task, c->t->shape[0] - first);
+    part.data = (const char *)c->t->data + (size_t)(first * c->t->stride[0]) * hs_dtype_bytes(c->t->dtype);
+    hs_tensor_to_f32(&part, c->out + first * c->row_elements);
+}
+
+void hs_load_f32(hs_device *dev, const hs_tensor *t, float *out)
+{
+    const int64_t n = hs_tensor_elements(t);
+    if (n == 0)
+        return;
+    conversion c = {.t = t, .out = out, .row_elements = n / t->shape[0]};
+    c.rows_per_task = c.row_elements >= CHUNK ? 1 : CHUNK / c.row_elements;
+    hs_op_parallel(dev, tasks(t->shape[0], c.rows_per_task), convert, &c);
+}
+
+typedef struct search {
+    const float *values;
+    int64_t n;
+    int64_t *found;
+} search;
+
+/* x - x is 0 for finite x and NaN for the rest, so a sum tells about many values at once. */
+static bool all_finite(const float *x, int64_t n)
+{
+    float sum[16] = {0};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int j = 0; j < 16; j++)
+            sum[j] += x[i + j] - x[i + j];
+    }
+    for (; i < n; i++)
+        sum[0] += x[i] - x[i];
+    bool finite = true;
+    for (int j = 0; j < 16; j++)
+        finite = finite && sum[j] == 0.0f;
+    return finite;
+}
+
+static void search_chunk(void *ctx, int64_t task)
+{
+    const search *s = ctx;
+    const int64_t first = task * CHUNK, n = min64(CHUNK, s->n - first);
+    s->found[task] = -1;
+    if (all_finite(s->values + first, n))
+        return;
+    for (int64_t i = first; i < first + n; i++) {
+        if (!isfinite(s->values[i])) {
+            s->found[task] = i;
+            return;
+        }
+    }
+}
+
+int64_t hs_load_chunks(int64_t n)
+{
+    return tasks(n, CHUNK);
+}
+
+int64_t hs_load_find_not_finite(hs_device *dev, const float *values, int64_t n, int64_t *chunk_result)
+{
+    search s = {.values = values, .n = n, .found = chunk_result};
+    hs_op_parallel(dev, tasks(n, CHUNK), search_chunk, &s);
+    for (int64_t i = 0; i < tasks(n, CHUNK); i++) {
+        if (chunk_result[i] >= 0)
+            return chunk_result[i];
+    }
+    return -1;
+}
+
+typedef struct norms {
+    float *inv_norm;
+    const float *table;
+    int64_t rows, dim, rows_per_task;
+    float eps;
+} norms;
+
+static double norm(const float *x, int64_t n)
+{
+    float sum[16] = {0};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int j = 0; j < 16; j++)
+            sum[j] += x[i + j] * x[i + j];
+    }
+    double total = 0.0;
+    for (; i < n; i++)
+        total += (double)x[i] * (double)x[i];
+    for (int j = 0; j < 16; j++)
+        total += (double)sum[j];
+    if (total >= 1e-20 && total <= 1e30)
+        return sqrt(total);
+    total = 0.0; /* float squares may have lost small values or overflowed */
+    for (i = 0; i < n; i++)
+        total += (double)x[i] * (double)x[i];
+    return sqrt(total);
+}
+
+static void norm_rows(void *ctx, int64_t task)
+{
+    const norms *a = ctx;
+    const int64_t first = task * a->rows_per_task, end = min64(a->rows, first + a->rows_per_task);
+    for (int64_t r = first; r < end; r++) {
+        const float length = (float)norm(a->table + r * a->dim, a->dim);
+        a->inv_norm[r] = 1.0f / (length > a->eps ? length : a->eps);
+    }
+}
+
+void hs_load_inv_norm(hs_device *dev, float *inv_norm, const float *table, int64_t rows, int64_t dim, float eps)
+{
+    norms a = {.inv_norm = inv_norm, .table = table, .rows = rows, .dim = dim, .eps = eps};
+    a.rows_per_task = dim >= CHUNK ? 1 : CHUNK / dim;
+    hs_op_parallel(dev, tasks(rows, a.rows_per_task), norm_rows, &a);
+}

@@ -1,0 +1,19 @@
+/* Large tensors into memory on all threads, and checks over them. */
+#ifndef HS_MODEL_LOAD_H
+#define HS_MODEL_LOAD_H
+
+#include "op/op.h"
+#include "tensor/tensor.h"
+
+/* The tensor's values where they lie, when they are row-major aligned fp32; else NULL. */
+const float *hs_load_in_place(const hs_tensor *t);
+/* All elements in row-major order; rank >= 1. */
+void hs_load_f32(hs_device *dev, const hs_tensor *t, float *out);
+/* The index of a value that is not finite, the first of its chunk; -1 when all are finite. */
+int64_t hs_load_find_not_finite(hs_device *dev, const float *values, int64_t n, int64_t *chunk_result);
+/* Room that hs_load_find_not_finite needs at chunk_result, in elements. */
+int64_t hs_load_chunks(int64_t n);
+/* inv_norm[r] = 1 / max(|table[r, :]|, eps), table [rows, dim]. */
+void hs_load_inv_norm(hs_device *dev, float *inv_norm, const float *table, int64_t rows, int64_t dim, float eps);
+
+#endif

@@ -1,0 +1,67 @@
+/* The weights of a retrieval model: what they are called, their shapes and first values, and where they go. One list serves
+ * binding a checkpoint, reporting on one, and making random weights. */
+#ifndef HS_MODEL_WEIGHTS_H
+#define HS_MODEL_WEIGHTS_H
+
+#include "model/config.h"
+#include "op/op.h"
+
+enum { HS_WEIGHT_NAME_BYTES = 96 };
+
+typedef struct hs_hstu_layer {
+    hs_packed *uvqk;         /* [D, 2 * H * dv + 2 * H * dqk], columns u, v, q, k */
+    hs_packed *o;            /* [H * dv, or 3 * H * dv with concat_ua, D] */
+    const float *o_bias;     /* [D] */
+    const float *time_w;     /* [num_time_buckets + 1], or NULL */
+    const float *position_w; /* [2 * N - 1], or NULL */
+} hs_hstu_layer;
+
+typedef struct hs_sasrec_layer {
+    hs_packed *q, *kv;      /* [D, D] and [D, 2 * D] */
+    const float *in_bias;   /* [3 * D]: q, k, v */
+    hs_packed *out;         /* [D, D] */
+    const float *out_bias;  /* [D] */
+    hs_packed *ffn1, *ffn2; /* [D, F] and [F, D] */
+    const float *ffn1_bias, *ffn2_bias;
+} hs_sasrec_layer;
+
+/* First values of random weights. */
+typedef enum hs_init {
+    HS_INIT_ZERO,
+    HS_INIT_UNIFORM,         /* in -scale .. scale */
+    HS_INIT_NORMAL,          /* standard deviation scale */
+    HS_INIT_TRUNCATED_NORMAL /* of scale * z with |z| < 2 */
+} hs_init;
+
+/* A packed matrix that is made of (a part of) a weight: element [i, o] at first + i * stride_in + o * stride_out. */
+typedef struct hs_weight_pack {
+    hs_packed **out;
+    int64_t first, in, n, stride_in, stride_out;
+} hs_weight_pack;
+
+typedef struct hs_weight {
+    char name[HS_WEIGHT_NAME_BYTES]; /* without wrappers' prefixes */
+    int rank;
+    int64_t shape[3]; /* 0: not known yet */
+    hs_init init;
+    double scale;
+    const float **keep; /* where the row-major values stay; NULL when they are only packed */
+    hs_weight_pack pack[2];
+    int n_packs;
+} hs_weight;
+
+/* Where the list's weights go. */
+typedef struct hs_weight_target {
+    const float *item, *position; /* [max_item_id + 1, D], [N, D] */
+    hs_hstu_layer *hstu;          /* [num_blocks], or NULL for the other module */
+    hs_sasrec_layer *sasrec;
+} hs_weight_target;
+
+/* Every weight of the configured model, layer by layer. target NULL: a list to look at, whose `keep` and `pack` are empty.
+ * *out is freed with hs_free. */
+hstu_status hs_weight_list(
+    hs_weight **out, size_t *n, const hs_config *config, hs_weight_target *target, hstu_error *err);
+/* Product of the shape; 0 while a size is unknown. */
+int64_t hs_weight_elements(const hs_weight *weight);
+
+#endif

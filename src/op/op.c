@@ -1,0 +1,243 @@
+/* Typed operations: every check, then the device. */
+#include "op/op.h"
+
+#include "base/error.h"
+#include "op/op_check.h"
+
+#include <inttypes.h>
+
+enum { MAX_BUCKETS = 255 };
+
+hstu_status hs_op_pack(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
+    int64_t stride_out, hstu_error *err)
+{
+    HS_TRY(hs_op_check_range("pack", "the number of inputs", in, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_range("pack", "the number of outputs", n, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_range("pack", "the distance of inputs", stride_in, 0, INT32_MAX, err));
+    HS_TRY(hs_op_check_range("pack", "the distance of outputs", stride_out, 0, INT32_MAX, err));
+    HS_TRY(hs_op_check_pointer("pack", "the weight", w, 1, err));
+    return dev->table->pack(dev, out, w, in, n, stride_in, stride_out, err);
+}
+
+void hs_op_pack_free(hs_device *dev, hs_packed *w)
+{
+    if (w)
+        dev->table->pack_free(w);
+}
+
+void hs_op_parallel(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i), void *ctx)
+{
+    dev->table->parallel(dev, n, fn, ctx);
+}
+
+hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
+{
+    const char *op = "embed";
+    const int64_t rows = a->out.rows, max_rows = HS_OP_MAX_ELEMENTS / (a->out.cols > 0 ? a->out.cols : 1);
+    HS_TRY(hs_op_check_mat(op, "out", &a->out, -1, -1, err));
+    HS_TRY(hs_op_check_range(op, "the table's rows", a->table_rows, 0, max_rows, err));
+    HS_TRY(hs_op_check_pointer(op, "the table", a->table, rows, err));
+    HS_TRY(hs_op_check_ids(op, "an id", a->id, rows, a->table_rows, err));
+    if (a->position) {
+        HS_TRY(hs_op_check_range(op, "the position table's rows", a->position_rows, 0, max_rows, err));
+        HS_TRY(hs_op_check_ids(op, "a position", a->position_id, rows, a->position_rows, err));
+    }
+    return dev->table->embed(dev, a, err);
+}
+
+hstu_status hs_op_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err)
+{
+    const char *op = "layer_norm";
+    HS_TRY(hs_op_check_mat(op, "out", &a->out, -1, -1, err));
+    HS_TRY(hs_op_check_range(op, "the number of columns", a->out.cols, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_mat(op, "x", &a->x, a->out.rows, a->out.cols, err));
+    if (a->add.data)
+        HS_TRY(hs_op_check_mat(op, "add", &a->add, a->out.rows, a->out.cols, err));
+    return dev->table->layer_norm(dev, a, err);
+}
+
+hstu_status hs_op_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err)
+{
+    const char *op = "norm_gate";
+    HS_TRY(hs_op_check_mat(op, "o", &a->o, -1, -1, err));
+    HS_TRY(hs_op_check_range(op, "the number of columns", a->o.cols, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_mat(op, "u", &a->u, a->o.rows, a->o.cols, err));
+    HS_TRY(hs_op_check_mat(op, "out", &a->out, a->o.rows, a->concat ? 3 * a->o.cols : a->o.cols, err));
+    if (a->concat) {
+        HS_TRY(hs_op_check_apart(op, "out", &a->out, "u", &a->u, err));
+        HS_TRY(hs_op_check_apart(op, "out", &a->out, "o", &a->o, err));
+    }
+    return dev->table->norm_gate(dev, a, err);
+}
+
+hstu_status hs_op_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err)
+{
+    const char *op = "linear";
+    HS_TRY(hs_op_check_pointer(op, "the weight", a->w, 1, err));
+    int64_t in = 0, n = 0;
+    dev->table->pack_size(a->w, &in, &n);
+    HS_TRY(hs_op_check_range(op, "the activation", (int64_t)a->act, HS_ACT_NONE, HS_ACT_GELU, err));
+    HS_TRY(hs_op_check_mat(op, "x", &a->x, -1, in, err));
+    HS_TRY(hs_op_check_mat(op, "out", &a->out, a->x.rows, n, err));
+    HS_TRY(hs_op_check_apart(op, "out", &a->out, "x", &a->x, err));
+    if (a->residual.data) {
+        HS_TRY(hs_op_check_mat(op, "residual", &a->residual, a->x.rows, n, err));
+        if (a->residual.data != a->out.data || a->residual.ld != a->out.ld)
+            HS_TRY(hs_op_check_apart(op, "out", &a->out, "residual", &a->residual, err));
+    }
+    return dev->table->linear(dev, a, err);
+}
+
+hstu_status hs_op_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err)
+{
+    const char *op = "time_bucket";
+    HS_TRY(hs_op_check_range(op, "the number of users", a->users.n_users, 0, HS_OP_MAX_ELEMENTS, err));
+    HS_TRY(hs_op_check_pointer(op, "the users' offsets", a->users.offset, 1, err));
+    const int64_t rows = a->users.offset[a->users.n_users];
+    HS_TRY(hs_op_check_users(op, &a->users, rows, err));
+    HS_TRY(hs_op_check_range(op, "n", a->n, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_range(op, "the number of buckets", a->n_buckets, 0, MAX_BUCKETS, err));
+    HS_TRY(hs_op_check_pointer(op, "out", a->out, rows, err));
+    HS_TRY(hs_op_check_pointer(op, "out_offset", a->out_offset, rows, err));
+    HS_TRY(hs_op_check_pointer(op, "timestamp", a->timestamp, rows, err));
+    HS_TRY(hs_op_check_pointer(op, "query_time", a->query_time, rows, err));
+    for (int64_t b = 0; b < a->users.n_users; b++) {
+        HS_TRY(hs_op_check_range(op, "a user's rows", a->users.offset[b + 1] - a->users.offset[b], 0, a->n, err));
+        HS_TRY(hs_op_check_range(op, "an offset in out", a->out_offset[b], 0, HS_OP_MAX_ELEMENTS, err));
+    }
+    return dev->table->time_bucket(dev, a, err);
+}
+
+/* The head sizes, the four matrices and the users of either attention. */
+static hstu_status check_attn(const char *op, const hs_mat *out, const hs_mat *q, const hs_mat *k, const hs_mat *v,
+    const hs_jagged *users, int64_t n_heads, int64_t dqk, int64_t dv, hstu_error *err)
+{
+    HS_TRY(hs_op_check_range(op, "the number of heads", n_heads, 1, 1 << 20, err));
+    HS_TRY(hs_op_check_range(op, "dqk", dqk, 1, 1 << 20, err));
+    HS_TRY(hs_op_check_range(op, "dv", dv, 1, 1 << 20, err));
+    HS_TRY(hs_op_check_mat(op, "q", q, -1, n_heads * dqk, err));
+    HS_TRY(hs_op_check_mat(op, "k", k, q->rows, n_heads * dqk, err));
+    HS_TRY(hs_op_check_mat(op, "v", v, q->rows, n_heads * dv, err));
+    HS_TRY(hs_op_check_mat(op, "out", out, q->rows, n_heads * dv, err));
+    HS_TRY(hs_op_check_apart(op, "out", out, "q", q, err));
+    HS_TRY(hs_op_check_apart(op, "out", out, "k", k, err));
+    HS_TRY(hs_op_check_apart(op, "out", out, "v", v, err));
+    return hs_op_check_users(op, users, q->rows, err);
+}
+
+/* Buckets wide enough for every user: `padded_n` columns, or the user's own rows where it is 0. */
+static hstu_status check_bias(
+    const char *op, const hs_rel_bias *bias, const hs_jagged *users, int64_t padded_n, hstu_error *err)
+{
+    HS_TRY(hs_op_check_range(op, "the bias's n", bias->n, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_range(op, "the padded length", padded_n, 0, bias->n, err));
+    HS_TRY(hs_op_check_pointer(op, "position_w", bias->position_w, 1, err));
+    HS_TRY(hs_op_check_pointer(op, "time_w", bias->time_w, 1, err));
+    HS_TRY(hs_op_check_pointer(op, "bucket", bias->bucket, users->offset[users->n_users], err));
+    HS_TRY(hs_op_check_pointer(op, "bucket_offset", bias->bucket_offset, users->n_users, err));
+    HS_TRY(hs_op_check_pointer(op, "bucket_cols", bias->bucket_cols, users->n_users, err));
+    for (int64_t b = 0; b < users->n_users; b++) {
+        const int64_t rows = users->offset[b + 1] - users->offset[b];
+        HS_TRY(hs_op_check_range(op, "a user's rows under a bias", rows, 0, bias->n, err));
+        HS_TRY(hs_op_check_range(op, "a user's bucket offset", bias->bucket_offset[b], 0, HS_OP_MAX_ELEMENTS, err));
+        if (rows > 0)
+            HS_TRY(hs_op_check_range(
+                op, "a user's bucket columns", bias->bucket_cols[b], padded_n ? padded_n : rows, INT32_MAX, err));
+    }
+    return HSTU_OK;
+}
+
+hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err)
+{
+    const char *op = "silu_attn";
+    HS_TRY(check_attn(op, &a->out, &a->q, &a->k, &a->v, &a->users, a->n_heads, a->dqk, a->dv, err));
+    if (a->bias)
+        HS_TRY(check_bias(op, a->bias, &a->users, 0, err));
+    return dev->table->silu_attn(dev, a, err);
+}
+
+hstu_status hs_op_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
+{
+    const char *op = "softmax_attn";
+    HS_TRY(check_attn(op, &a->out, &a->q, &a->k, &a->v, &a->users, a->n_heads, a->dqk, a->dv, err));
+    HS_TRY(hs_op_check_range(op, "the padded length", a->padded_n, 0, INT32_MAX, err));
+    for (int64_t b = 0; a->padded_n && b < a->users.n_users; b++) {
+        const int64_t rows = a->users.offset[b + 1] - a->users.offset[b];
+        HS_TRY(hs_op_check_range(op, "a user's rows", rows, 0, a->padded_n, err));
+    }
+    if (a->bias)
+        HS_TRY(check_bias(op, a->bias, &a->users, a->padded_n, err));
+    return dev->table->softmax_attn(dev, a, err);
+}
+
+hstu_status hs_op_gather(hs_device *dev, const hs_gather_args *a, hstu_error *err)
+{
+    const char *op = "gather";
+    HS_TRY(hs_op_check_mat(op, "out", &a->out, -1, -1, err));
+    HS_TRY(hs_op_check_mat(op, "x", &a->x, -1, a->out.cols, err));
+    HS_TRY(hs_op_check_ids(op, "a row", a->row, a->out.rows, a->x.rows, err));
+    HS_TRY(hs_op_check_apart(op, "out", &a->out, "x", &a->x, err));
+    return dev->table->gather(dev, a, err);
+}
+
+hstu_status hs_op_l2_norm(hs_device *dev, const hs_l2_norm_args *a, hstu_error *err)
+{
+    HS_TRY(hs_op_check_mat("l2_norm", "out", &a->out, -1, -1, err));
+    HS_TRY(hs_op_check_mat("l2_norm", "x", &a->x, a->out.rows, a->out.cols, err));
+    return dev->table->l2_norm(dev, a, err);
+}
+
+/* Candidates ascending and inside the table. */
+static hstu_status check_candidates(const char *op, const hs_topk_args *a, hstu_error *err)
+{
+    HS_TRY(hs_op_check_range(op, "the number of candidates", a->n_candidates, 0, a->table_rows, err));
+    if (!a->candidate)
+        return a->n_candidates == 0
+                   ? HSTU_OK
+                   : hs_op_check_range(op, "the first candidate", a->first, 0, a->table_rows - a->n_candidates, err);
+    HS_TRY(hs_op_check_ids(op, "a candidate", a->candidate, a->n_candidates, a->table_rows, err));
+    for (int64_t i = 1; i < a->n_candidates; i++) {
+        if (a->candidate[i] <= a->candidate[i - 1])
+            return hs_fail(err, HSTU_EINVAL, 0, "op %s: candidates must ascend, but %" PRId64 " follows %" PRId64, op,
+                a->candidate[i], a->candidate[i - 1]);
+    }
+    return HSTU_OK;
+}
+
+static hstu_status check_seen(const char *op, const hs_topk_args *a, hstu_error *err)
+{
+    const int64_t n = a->query.rows;
+    if (!a->seen_offset && !a->seen)
+        return HSTU_OK;
+    HS_TRY(hs_op_check_pointer(op, "seen_offset", a->seen_offset, 1, err));
+    const hs_jagged lists = {.n_users = n, .offset = a->seen_offset};
+    HS_TRY(hs_op_check_users(op, &lists, a->seen_offset[n], err));
+    HS_TRY(hs_op_check_pointer(op, "seen", a->seen, a->seen_offset[n], err));
+    for (int64_t q = 0; q < n; q++) {
+        for (int64_t i = a->seen_offset[q] + 1; i < a->seen_offset[q + 1]; i++) {
+            if (a->seen[i] < a->seen[i - 1])
+                return hs_fail(err, HSTU_EINVAL, 0,
+                    "op %s: seen ids must ascend, but query %" PRId64 " has %" PRId64 " behind %" PRId64, op, q,
+                    a->seen[i], a->seen[i - 1]);
+        }
+    }
+    return HSTU_OK;
+}
+
+hstu_status hs_op_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err)
+{
+    const char *op = "topk";
+    HS_TRY(hs_op_check_mat(op, "query", &a->query, -1, -1, err));
+    const int64_t n = a->query.rows;
+    HS_TRY(hs_op_check_range(op, "the number of columns", a->query.cols, 1, INT32_MAX, err));
+    HS_TRY(hs_op_check_range(op, "the table's rows", a->table_rows, 0, HS_OP_MAX_ELEMENTS / a->query.cols, err));
+    HS_TRY(hs_op_check_pointer(op, "the table", a->table, a->n_candidates, err));
+    HS_TRY(check_candidates(op, a, err));
+    HS_TRY(check_seen(op, a, err));
+    HS_TRY(hs_op_check_range(op, "k", a->k, 0, HS_OP_MAX_ELEMENTS / (n > 0 ? n : 1), err));
+    HS_TRY(hs_op_check_pointer(op, "item", a->item, a->k * n, err));
+    HS_TRY(hs_op_check_pointer(op, "score", a->score, a->k * n, err));
+    if (a->target)
+        HS_TRY(hs_op_check_pointer(op, "rank", a->rank, n, err));
+    return dev->table->topk(dev, a, err);
+}

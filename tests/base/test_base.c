@@ -1,0 +1,239 @@
+/* base: allocation limits, buffers, arenas, half precision, random numbers, JSON strictness, output files. */
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/dynbuf.h"
+#include "base/error.h"
+#include "base/half.h"
+#include "base/json.h"
+#include "base/mapfile.h"
+#include "base/outfile.h"
+#include "base/random.h"
+#include "base/system.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void test_alloc_refuses_overflow(void **state)
+{
+    (void)state;
+    assert_null(hs_alloc(SIZE_MAX, 2));
+    assert_null(hs_alloc_aligned(SIZE_MAX / 2, 3));
+    assert_null(hs_alloc_aligned(SIZE_MAX, 1));
+    char *p = hs_alloc_aligned(65, 1);
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % 64, 0);
+    for (int i = 65; i < 128; i++)
+        assert_int_equal(p[i], 0);
+    hs_free(p);
+    p = hs_alloc(0, 8);
+    assert_non_null(p);
+    hs_free(p);
+}
+
+static void test_error_is_one_clean_sentence(void **state)
+{
+    (void)state;
+    hstu_error err;
+    assert_int_equal(hs_fail(&err, HSTU_EFORMAT, 7, "name '%s' is odd", "a\n\x1b[31m"), HSTU_EFORMAT);
+    assert_string_equal(err.msg, "name 'a??[31m' is odd");
+    assert_int_equal(err.pos, 7);
+    char text[2000];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    hs_fail(&err, HSTU_EIO, 0, "%s", text);
+    assert_int_equal(strlen(err.msg), sizeof err.msg - 1);
+    assert_int_equal(hs_fail(NULL, HSTU_EIO, 0, "no receiver"), HSTU_EIO);
+    assert_string_equal(hstu_status_name(HSTU_ESHAPE), "HSTU_ESHAPE");
+    assert_string_equal(hstu_status_text((hstu_status)-99), "unknown status");
+}
+
+static void test_arena_keeps_its_limit(void **state)
+{
+    (void)state;
+    hs_arena arena;
+    hs_arena_init(&arena, 10000);
+    assert_null(hs_arena_alloc(&arena, 10001, 1));
+    assert_null(hs_arena_alloc(&arena, SIZE_MAX, 16));
+    char *first = hs_arena_alloc(&arena, 100, 1);
+    assert_non_null(first);
+    memset(first, 1, 100);
+    char *second = hs_arena_alloc(&arena, 9000, 1);
+    assert_non_null(second);
+    memset(second, 2, 9000);
+    assert_int_equal(first[99], 1);
+    assert_null(hs_arena_alloc(&arena, 9000, 1));
+    hs_arena_reset(&arena);
+    second = hs_arena_alloc(&arena, 9000, 1);
+    assert_non_null(second);
+    assert_string_equal(hs_arena_strndup(&arena, "word and more", 4), "word");
+    hs_arena_free(&arena);
+}
+
+static void test_dynbuf_keeps_its_limit(void **state)
+{
+    (void)state;
+    hs_dynbuf buf;
+    hs_dynbuf_init(&buf, 10);
+    assert_true(hs_dynbuf_append_text(&buf, "12345"));
+    assert_true(hs_dynbuf_printf(&buf, "%d", 678));
+    assert_false(hs_dynbuf_append_text(&buf, "9ab"));
+    assert_string_equal(buf.data, "12345678");
+    assert_true(hs_dynbuf_append_text(&buf, "9a"));
+    assert_int_equal(buf.len, 10);
+    hs_dynbuf_free(&buf);
+}
+
+static void test_half_values(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t bits;
+        double value;
+    } cases[] = {{0x3c00, 1.0}, {0xc000, -2.0}, {0x7bff, 65504.0}, {0x0001, 5.9604644775390625e-8},
+        {0x03ff, 6.097555160522461e-5}, {0x0400, 6.103515625e-5}, {0x8000, -0.0}, {0x3555, 0.333251953125}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true((double)hs_f16_to_f32(cases[i].bits) == cases[i].value);
+    assert_true(hs_f16_to_f32(0x7c00) > 3e38f);
+    assert_true(hs_f16_to_f32(0x7e00) != hs_f16_to_f32(0x7e00));
+    assert_true(hs_bf16_to_f32(0x3f80) == 1.0f);
+    assert_true(hs_bf16_to_f32(0xc049) == -3.140625f);
+}
+
+/* The published known-answer vectors of Philox4x32-10 (Random123, kat_vectors). */
+static void test_random_known_answers(void **state)
+{
+    (void)state;
+    uint32_t out[4];
+    hs_random_block(out, 0, 0, 0);
+    assert_int_equal(out[0], 0x6627e8d5);
+    assert_int_equal(out[1], 0xe169c58d);
+    assert_int_equal(out[2], 0xbc57ac4c);
+    assert_int_equal(out[3], 0x9b00dbd8);
+    hs_random_block(out, UINT64_MAX, UINT64_MAX, UINT64_MAX);
+    assert_int_equal(out[0], 0x408f276d);
+    assert_int_equal(out[1], 0x41c83b0e);
+    assert_int_equal(out[2], 0xa20bc7c6);
+    assert_int_equal(out[3], 0x6d5451fd);
+}
+
+static hstu_status parse(const char *text, hstu_error *err)
+{
+    cJSON *root = NULL;
+    const hstu_status status = hs_json_parse(&root, text, strlen(text), "f.json", err);
+    if (status == HSTU_OK)
+        cJSON_Delete(root);
+    return status;
+}
+
+static void test_json_is_strict(void **state)
+{
+    (void)state;
+    hstu_error err;
+    assert_int_equal(parse(" {\"a\": [1, 2.5, \"x\"]} \n", &err), HSTU_OK);
+    assert_int_equal(parse("", &err), HSTU_EFORMAT);
+    assert_int_equal(parse("{} x", &err), HSTU_EFORMAT);
+    assert_int_equal(err.pos, 3);
+    assert_int_equal(parse("{\"a\": 1, \"b\": {\"c\": 1, \"d\": 2, \"c\": 3}}", &err), HSTU_EFORMAT);
+    assert_string_equal(err.msg, "f.json: the JSON key 'c' stands twice in one object");
+    cJSON *root = NULL;
+    assert_int_equal(hs_json_parse(&root, "1\0", 2, "f.json", &err), HSTU_EFORMAT);
+    char deep[5000];
+    memset(deep, '[', sizeof deep - 1);
+    deep[sizeof deep - 1] = '\0';
+    assert_int_equal(parse(deep, &err), HSTU_EFORMAT);
+}
+
+static void test_json_members(void **state)
+{
+    (void)state;
+    hstu_error err;
+    cJSON *root = NULL;
+    const char *text = "{\"i\": 7, \"f\": 7.5, \"big\": 1e300, \"s\": \"x\", \"b\": true}";
+    assert_int_equal(hs_json_parse(&root, text, strlen(text), "f.json", &err), HSTU_OK);
+    int64_t i = -1;
+    assert_int_equal(hs_json_get_int(root, "i", &i, "f.json", &err), HSTU_OK);
+    assert_int_equal(i, 7);
+    assert_int_equal(hs_json_get_int(root, "absent", &i, "f.json", &err), HSTU_OK);
+    assert_int_equal(i, 7);
+    assert_int_equal(hs_json_get_int(root, "f", &i, "f.json", &err), HSTU_EFORMAT);
+    assert_int_equal(hs_json_get_int(root, "big", &i, "f.json", &err), HSTU_EFORMAT);
+    assert_int_equal(hs_json_get_int(root, "s", &i, "f.json", &err), HSTU_EFORMAT);
+    bool b = false;
+    assert_int_equal(hs_json_get_bool(root, "b", &b, "f.json", &err), HSTU_OK);
+    assert_true(b);
+    assert_int_equal(hs_json_get_bool(root, "i", &b, "f.json", &err), HSTU_EFORMAT);
+    const char *s = NULL;
+    assert_int_equal(hs_json_get_string(root, "s", &s, "f.json", &err), HSTU_OK);
+    assert_string_equal(s, "x");
+    double f = 0;
+    assert_int_equal(hs_json_get_double(root, "f", &f, "f.json", &err), HSTU_OK);
+    assert_true(f == 7.5);
+    cJSON_Delete(root);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/hstu_base_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char path[64];
+    (void)snprintf(path, sizeof path, "%s/file", folder);
+    hstu_error err;
+    hs_outfile *file = NULL;
+    assert_int_equal(hs_outfile_open(&file, path, &err), HSTU_OK);
+    assert_int_equal(hs_outfile_printf(file, &err, "%d,%s", 5, "five"), HSTU_OK);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(hs_outfile_commit(file, &err), HSTU_OK);
+    hs_mapfile map = {0};
+    assert_int_equal(hs_mapfile_open(&map, path, &err), HSTU_OK);
+    assert_int_equal(map.size, 6);
+    assert_memory_equal(map.data, "5,five", 6);
+    hs_mapfile_close(&map);
+    assert_int_equal(hs_outfile_open(&file, path, &err), HSTU_OK);
+    assert_int_equal(hs_outfile_write(file, "lost", 4, &err), HSTU_OK);
+    hs_outfile_discard(file);
+    assert_int_equal(hs_mapfile_open(&map, path, &err), HSTU_OK);
+    assert_int_equal(map.size, 6);
+    hs_mapfile_close(&map);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(hs_mapfile_open(&map, path, &err), HSTU_ENOENT);
+    assert_non_null(strstr(err.msg, path));
+    assert_int_equal(hs_mapfile_open(&map, folder, &err), HSTU_EINVAL);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(hs_mapfile_open(&map, path, &err), HSTU_EINVAL);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0); /* fails if a temporary file remained */
+}
+
+static void test_system_limits(void **state)
+{
+    (void)state;
+    assert_true(hs_system_cpus() >= 1);
+    assert_true(hs_system_memory_bytes() > 1 << 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alloc_refuses_overflow),
+        cmocka_unit_test(test_error_is_one_clean_sentence),
+        cmocka_unit_test(test_arena_keeps_its_limit),
+        cmocka_unit_test(test_dynbuf_keeps_its_limit),
+        cmocka_unit_test(test_half_values),
+        cmocka_unit_test(test_random_known_answers),
+        cmocka_unit_test(test_json_is_strict),
+        cmocka_unit_test(test_json_members),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_system_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

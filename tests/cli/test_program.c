@@ -1,0 +1,282 @@
+/* The whole program by its command line: exit codes, and standard output that holds the result and nothing else. */
+#include "base/json.h"
+#include "cli/program.h"
+#include "cli/progress.h"
+#include "hstu/version.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { MAX_ARGUMENTS = 24, MAX_OUTPUT = 1 << 16 };
+
+static const char out_path[] = "test_program.out", err_path[] = "test_program.err";
+static const char data_path[] = "test_program.csv", requests_path[] = "test_program.jsonl",
+                  users_path[] = "test_program.users";
+
+typedef struct outcome {
+    int code;
+    char out[MAX_OUTPUT], err[MAX_OUTPUT];
+} outcome;
+
+static outcome last;
+
+static void read_file(const char *path, char *text)
+{
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    const size_t n = fread(text, 1, MAX_OUTPUT - 1, in);
+    text[n] = '\0';
+    assert_int_equal(fclose(in), 0);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    assert_int_equal(fputs(text, out) < 0, 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+static int redirect(FILE *stream, const char *path)
+{
+    const int kept = dup(fileno(stream)), file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(kept >= 0 && file >= 0);
+    (void)fflush(stream);
+    assert_true(dup2(file, fileno(stream)) >= 0);
+    assert_int_equal(close(file), 0);
+    return kept;
+}
+
+static void restore(FILE *stream, int kept)
+{
+    (void)fflush(stream);
+    assert_true(dup2(kept, fileno(stream)) >= 0);
+    assert_int_equal(close(kept), 0);
+}
+
+/* Runs "hstu <line>" with both streams into files. */
+static int run(const char *line)
+{
+    char text[512], name[] = "hstu", *argument[MAX_ARGUMENTS] = {name};
+    int n = 1;
+    assert_true(strlen(line) < sizeof text);
+    strncpy(text, line, sizeof text - 1);
+    for (char *save = NULL, *word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        argument[n++] = word;
+    const int out = redirect(stdout, out_path), err = redirect(stderr, err_path);
+    last.code = hs_program_run(n, argument);
+    restore(stdout, out);
+    restore(stderr, err);
+    read_file(out_path, last.out);
+    read_file(err_path, last.err);
+    return last.code;
+}
+
+static void expect_error(const char *line, int code, const char *sentence)
+{
+    const int found = run(line);
+    if (found != code || !strstr(last.err, sentence))
+        fail_msg("'hstu %s': code %d, '%s'", line, found, last.err);
+    assert_string_equal(last.out, "");
+    /* One sentence on one line, told as the program's. */
+    assert_memory_equal(last.err, "hstu: ", 6);
+    assert_ptr_equal(strchr(last.err, '\n'), last.err + strlen(last.err) - 1);
+}
+
+static void test_help_and_version(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"preprocess", "run", "inspect"};
+    assert_int_equal(run("--version"), HS_EXIT_DONE);
+    assert_memory_equal(last.out, "hstu ", 5);
+    assert_memory_equal(last.out + 5, hstu_version(), strlen(hstu_version()));
+    assert_int_equal(run("--help"), HS_EXIT_DONE);
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(strstr(last.out, verbs[i]));
+    assert_string_equal(last.err, "");
+    for (size_t i = 0; i < 3; i++) {
+        char line[32], usage[64];
+        (void)snprintf(line, sizeof line, "%s --help", verbs[i]);
+        (void)snprintf(usage, sizeof usage, "usage: hstu %s ", verbs[i]);
+        assert_int_equal(run(line), HS_EXIT_DONE);
+        assert_memory_equal(last.out, usage, strlen(usage));
+        assert_non_null(strstr(last.out, "\nexample:\n  hstu "));
+    }
+    assert_int_equal(run(""), HS_EXIT_USAGE);
+    assert_string_equal(last.out, "");
+}
+
+static void test_wrong_usage(void **state)
+{
+    (void)state;
+    expect_error("rum", HS_EXIT_USAGE, "unknown verb 'rum': did you mean 'run'?");
+    expect_error("serve", HS_EXIT_USAGE, "unknown verb 'serve': expected preprocess, run or inspect");
+    expect_error("run --stesp 3", HS_EXIT_USAGE, "did you mean '--steps'?");
+    expect_error("run --steps 0", HS_EXIT_USAGE, "--steps wants a whole number");
+    expect_error("run --requests x --output y", HS_EXIT_USAGE, "--requests and --output exclude each other");
+    expect_error("inspect", HS_EXIT_USAGE, "wants FILE");
+    expect_error("preprocess --dataset_name Nothing-5", HS_EXIT_USAGE, "Nothing-5");
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    expect_error("inspect no_such_file.pt", HS_EXIT_FAILED, "no_such_file.pt");
+    expect_error("run --data_root no_such_folder", HS_EXIT_FAILED, "write it with 'hstu preprocess");
+    expect_error("run --checkpoint no_such_file.pt", HS_EXIT_FAILED, "no_such_file.pt");
+    expect_error("preprocess --data_root no_such_folder", HS_EXIT_FAILED, "no_such_folder");
+}
+
+/* Seven users with items 1 .. 9 in Meta's layout. */
+static void write_dataset(void)
+{
+    write_file(data_path, "index,user_id,sequence_item_ids,sequence_ratings,sequence_timestamps\n"
+                          "0,10,\"1,2,3\",\"1,1,1\",\"100,200,300\"\n"
+                          "1,11,\"4,5,6,7\",\"1,1,1,1\",\"100,200,300,400\"\n"
+                          "2,12,\"9,8,7\",\"1,1,1\",\"100,200,300\"\n"
+                          "3,13,\"1,3,5,7,9\",\"1,1,1,1,1\",\"100,200,300,400,500\"\n"
+                          "4,14,\"2,4,6\",\"1,1,1\",\"100,200,300\"\n"
+                          "5,15,\"3,3,3\",\"1,1,1\",\"100,200,300\"\n"
+                          "6,16,\"8,6,4,2\",\"1,1,1,1\",\"100,200,300,400\"\n");
+}
+
+static double number(const cJSON *root, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (!cJSON_IsNumber(item))
+        fail_msg("'%s' is no number in: %s", key, last.out);
+    return item->valuedouble;
+}
+
+static cJSON *parse_output(void)
+{
+    cJSON *root = NULL;
+    hstu_error err = {0};
+    if (hs_json_parse(&root, last.out, strlen(last.out), "standard output", &err) != HSTU_OK)
+        fail_msg("%s: %s", err.msg, last.out);
+    return root;
+}
+
+/* Random weights: the figures mean nothing, but every user is answered once, whatever the batches. */
+static void test_run(void **state)
+{
+    (void)state;
+    char first[MAX_OUTPUT], line[256];
+    write_dataset();
+    for (int batch_size = 1; batch_size <= 8; batch_size += 3) {
+        (void)snprintf(line, sizeof line, "run --config ml-1m --dataset %s --batch_size %d --top_k 3,1 --output %s",
+            data_path, batch_size, users_path);
+        if (run(line) != HS_EXIT_DONE)
+            fail_msg("%s", last.err);
+        assert_non_null(strstr(last.err, "hstu: warning: no --checkpoint was given: the weights are random"));
+        cJSON *root = parse_output();
+        assert_int_equal((int)number(root, "requests"), 7);
+        assert_int_equal((int)number(root, "num_batches"), (7 + batch_size - 1) / batch_size);
+        assert_int_equal((int)number(root, "vocab_size"), 10);
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "random_weights")));
+        assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "protocol")), "leave-one-out");
+        cJSON_Delete(root);
+        read_file(users_path, last.out);
+        if (batch_size == 1)
+            memcpy(first, last.out, sizeof first);
+        assert_string_equal(last.out, first);
+        assert_memory_equal(first, "user_id,target,rank,top_k\n10,3,", 31);
+    }
+    (void)snprintf(
+        line, sizeof line, "run --config ml-1m --dataset %s --batch_size 2 --steps 2 --dump-logits", data_path);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    assert_non_null(strstr(last.err, "hstu: output shapes: user embeddings [2, "));
+    cJSON *root = parse_output();
+    assert_int_equal((int)number(root, "requests"), 4);
+    cJSON_Delete(root);
+    assert_int_equal(unlink(users_path), 0);
+}
+
+/* A user whose target stands in the history is a miss with the filter, and is found without. */
+static void test_filter(void **state)
+{
+    (void)state;
+    char line[256];
+    write_dataset();
+    write_file(requests_path, "3\n1\n"); /* the candidates */
+    (void)snprintf(line, sizeof line, "run --config ml-1m --dataset %s --candidates %s --output %s --quiet", data_path,
+        requests_path, users_path);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    read_file(users_path, last.out);
+    assert_non_null(strstr(last.out, "\n15,3,0,1\n"));
+    assert_non_null(strstr(last.out, "\n10,3,1,3\n"));
+    assert_non_null(strstr(last.out, "\n11,7,0,")); /* no candidate */
+    strncat(line, " --no-filter-seen", sizeof line - strlen(line) - 1);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    read_file(users_path, last.out);
+    assert_null(strstr(last.out, "\n15,3,0,"));
+    assert_int_equal(unlink(users_path), 0);
+}
+
+/* Answers do not depend on the batch; a bad line stops behind the answers of the lines before it. */
+static void test_requests(void **state)
+{
+    (void)state;
+    char first[MAX_OUTPUT], line[256];
+    write_file(requests_path, "{\"user\": \"a\", \"items\": [1, 2], \"times\": [5, 6], \"request_time\": 7}\n"
+                              "\r\n"
+                              "{\"items\": [3]}\n"
+                              "{\"user\": 12345678901234567890, \"items\": [3], \"candidates\": [7, 5, 7]}\r\n"
+                              "{\"user\": null, \"items\": [4], \"candidates\": [6]}");
+    for (int batch_size = 1; batch_size <= 3; batch_size++) {
+        (void)snprintf(line, sizeof line,
+            "run --config ml-1m --requests %s --top_k 3 --batch_size %d --item_id_offset 0", requests_path, batch_size);
+        if (run(line) != HS_EXIT_DONE)
+            fail_msg("%s", last.err);
+        if (batch_size == 1)
+            memcpy(first, last.out, sizeof first);
+        assert_string_equal(last.out, first);
+    }
+    assert_memory_equal(first, "{\"user\": \"a\", \"items\": [", 24);
+    assert_non_null(strstr(first, "\n{\"user\": 12345678901234567890, \"items\": ["));
+    assert_non_null(strstr(first, "\n{\"user\": null, \"items\": [6], \"scores\": ["));
+
+    write_file(requests_path,
+        "{\"user\": 1, \"items\": [1]}\n{\"user\": 2, \"items\": [2]}\n{\"user\": 3, \"items\": [0]}\n"
+        "{\"user\": 4, \"items\": [4]}\n");
+    (void)snprintf(line, sizeof line, "run --config ml-1m --requests %s --item_id_offset 0", requests_path);
+    assert_int_equal(run(line), HS_EXIT_FAILED);
+    assert_non_null(
+        strstr(last.err, "test_program.jsonl: line 3: item 0 of 'items' is not in the model's item table (ids 1 to "));
+    assert_non_null(strstr(last.out, "{\"user\": 1,"));
+    assert_non_null(strstr(last.out, "\n{\"user\": 2,"));
+    assert_null(strstr(last.out, "\"user\": 3"));
+    assert_null(strstr(last.out, "\"user\": 4"));
+    assert_int_equal(last.out[strlen(last.out) - 1], '\n');
+}
+
+static int remove_files(void **state)
+{
+    (void)state;
+    (void)unlink(out_path);
+    (void)unlink(err_path);
+    (void)unlink(data_path);
+    (void)unlink(requests_path);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_help_and_version),
+        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_requests),
+    };
+    return cmocka_run_group_tests(tests, NULL, remove_files);
+}

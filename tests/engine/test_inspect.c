@@ -1,0 +1,243 @@
+/* hstu_checkpoint_*, and how a model finds its configuration. */
+#include "engine/golden.h"
+
+#include "hstu/checkpoint.h"
+
+#include <unistd.h>
+
+static hstu_checkpoint *open_checkpoint(const char *path, const char *config)
+{
+    hstu_error err;
+    hstu_checkpoint *c = NULL;
+    char copy[1024];
+    (void)snprintf(copy, sizeof copy, "%s", path);
+    assert_ok(hstu_checkpoint_open(&c, copy, config, &err), &err);
+    memset(copy, 'x', sizeof copy - 1); /* the path was only borrowed */
+    return c;
+}
+
+static void test_a_pytorch_file(void **state)
+{
+    hstu_checkpoint_info info;
+    hstu_tensor_info t;
+    hstu_error err;
+    int uses[4] = {0};
+    (void)state;
+    hstu_checkpoint *c = open_checkpoint(golden_path("retrieval/base_h1_n71", "checkpoint_ep100"), NULL);
+    hstu_checkpoint_get_info(c, &info);
+    assert_string_equal(info.format, "PyTorch zip");
+    assert_string_equal(info.family, "retrieval HSTU");
+    assert_null(info.not_supported);
+    assert_int_equal(info.n_missing, 0);
+    for (uint64_t i = 0; i < info.n_tensors; i++) {
+        assert_ok(hstu_checkpoint_tensor(c, i, &t, &err), &err);
+        uses[t.use]++;
+        if (t.use == HSTU_TENSOR_IGNORED)
+            assert_non_null(t.reason);
+        if (strcmp(t.name, "module._embedding_module._item_emb.weight") == 0) {
+            assert_string_equal(t.group, "model_state_dict");
+            assert_string_equal(t.dtype, "fp32");
+            assert_int_equal(t.shape[0], 501);
+            assert_int_equal(t.shape[1], 32);
+            assert_int_equal(t.bytes, 501 * 32 * 4);
+        }
+    }
+    assert_int_equal(uses[HSTU_TENSOR_BOUND], 2 + 2 * 5);
+    assert_int_equal(uses[HSTU_TENSOR_EXTRA], 0);
+    assert_true(uses[HSTU_TENSOR_IGNORED] > 12); /* the mask and AdamW's state */
+    assert_int_equal(hstu_checkpoint_tensor(c, info.n_tensors, &t, &err), HSTU_EINVAL);
+    assert_int_equal(hstu_checkpoint_missing(c, 0, &t, &err), HSTU_EINVAL);
+    assert_non_null(strstr(hstu_checkpoint_config(c), "\"item_embedding_dim\":\t32"));
+    assert_null(strstr(hstu_checkpoint_config(c), "num_heads")); /* no tensor tells */
+    hstu_checkpoint_close(c);
+    hstu_checkpoint_close(NULL);
+}
+
+static void test_with_a_configuration(void **state)
+{
+    hstu_checkpoint *c = NULL;
+    hstu_error err;
+    char path[1024], config[1024];
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s", golden_path("retrieval/sasrec_h2_n71", "checkpoint_ep100.torch2.11"));
+    (void)snprintf(config, sizeof config, "%s", golden_path("retrieval/sasrec_h2_n71", "config.json"));
+    c = open_checkpoint(path, config);
+    assert_non_null(strstr(hstu_checkpoint_config(c), "\"num_heads\":\t2"));
+    assert_non_null(strstr(hstu_checkpoint_config(c), "\"ffn_hidden_dim\":\t24"));
+    hstu_checkpoint_close(c);
+    assert_int_equal(hstu_checkpoint_open(&c, path, "ml-1m", &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "ml-1m: main_module is \"HSTU\""));
+}
+
+typedef struct given {
+    const char *name;
+    int64_t rows, cols; /* cols 0: a vector */
+} given;
+
+/* A safetensors file of zeros, with a metadata pair when key is not NULL. */
+static void write_file(const char *path, const given *tensor, size_t n, const char *key, const char *value)
+{
+    hstu_error err;
+    hs_safetensors_writer *w = NULL;
+    static const float zeros[1024];
+    assert_ok(hs_safetensors_create(&w, path, &err), &err);
+    if (key)
+        assert_ok(hs_safetensors_add_metadata(w, key, value, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        const int64_t shape[2] = {tensor[i].rows, tensor[i].cols};
+        assert_ok(hs_safetensors_add_tensor(w, tensor[i].name, HS_F32, tensor[i].cols ? 2 : 1, shape, &err), &err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const size_t elements = (size_t)(tensor[i].rows * (tensor[i].cols ? tensor[i].cols : 1));
+        assert_true(elements <= 1024);
+        assert_ok(hs_safetensors_write(w, zeros, elements * sizeof(float), &err), &err);
+    }
+    assert_ok(hs_safetensors_commit(w, &err), &err);
+}
+
+static const given small[] = {
+    {"_embedding_module._item_emb.weight", 6, 4},
+    {"_input_features_preproc._pos_emb.weight", 16, 4},
+    {"_hstu._attention_layers.0._uvqk", 4, 16},
+    {"_hstu._attention_layers.0._rel_attn_bias._ts_w", 129, 0},
+    {"_hstu._attention_layers.0._rel_attn_bias._pos_w", 31, 0},
+    {"_hstu._attention_layers.0._o.weight", 4, 4},
+    {"_hstu._attention_layers.0._o.bias", 4, 0},
+};
+enum { SMALL = sizeof small / sizeof small[0] };
+
+static const char *temporary_path(void)
+{
+    static char path[64];
+    (void)snprintf(path, sizeof path, "/tmp/hstu_test_inspect_%ld.safetensors", (long)getpid());
+    return path;
+}
+
+static void test_near_miss(void **state)
+{
+    given tensors[SMALL];
+    hstu_checkpoint_info info;
+    hstu_tensor_info t;
+    hstu_error err;
+    hstu_model *model = NULL;
+    (void)state;
+    memcpy(tensors, small, sizeof tensors);
+    tensors[SMALL - 1].name = "_hstu._attention_layers.0._o.bais";
+    write_file(temporary_path(), tensors, SMALL, NULL, NULL);
+    hstu_checkpoint *c = open_checkpoint(temporary_path(), NULL);
+    hstu_checkpoint_get_info(c, &info);
+    assert_int_equal(info.n_missing, 1);
+    assert_ok(hstu_checkpoint_missing(c, 0, &t, &err), &err);
+    assert_string_equal(t.name, "_hstu._attention_layers.0._o.bias");
+    assert_int_equal(t.rank, 1);
+    assert_int_equal(t.shape[0], 4);
+    int extra = 0;
+    for (uint64_t i = 0; i < info.n_tensors; i++) {
+        assert_ok(hstu_checkpoint_tensor(c, i, &t, &err), &err);
+        if (t.use == HSTU_TENSOR_EXTRA) {
+            assert_string_equal(t.name, "_hstu._attention_layers.0._o.bais");
+            extra++;
+        }
+    }
+    assert_int_equal(extra, 1);
+    hstu_checkpoint_close(c);
+
+    /* Without a configuration of its own the default preset is compared, which says another size. */
+    assert_int_equal(hstu_model_open(&model, temporary_path(), NULL, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "kuairand_gr: item_embedding_dim is 512, but tensor"));
+    assert_int_equal(remove(temporary_path()), 0);
+}
+
+static void test_other_families(void **state)
+{
+    static const struct {
+        given tensor;
+        const char *family; /* NULL: not recognised */
+    } cases[] = {
+        {{"model._hstu_block._attention_layers.0._linear_uvqk_weight", 4, 4}, "NVIDIA GR retrieval"},
+        {{"_hstu_transducer._stu_module._stu_layers.0._uvqk_weight", 4, 4}, "DLRM-v3 HSTU"},
+        {{"layers.0.q_proj.weight", 4, 4}, "plain decoder"},
+        {{"something.else", 4, 4}, NULL},
+    };
+    hstu_checkpoint_info info;
+    hstu_tensor_info t;
+    hstu_error err;
+    hstu_model *model = NULL;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_file(temporary_path(), &cases[i].tensor, 1, NULL, NULL);
+        hstu_checkpoint *c = open_checkpoint(temporary_path(), NULL);
+        hstu_checkpoint_get_info(c, &info);
+        assert_ok(hstu_checkpoint_tensor(c, 0, &t, &err), &err);
+        assert_int_equal(t.use, HSTU_TENSOR_UNKNOWN);
+        assert_null(hstu_checkpoint_config(c));
+        assert_int_equal(hstu_model_open(&model, temporary_path(), NULL, &err), HSTU_EUNSUP);
+        if (cases[i].family) {
+            assert_string_equal(info.family, cases[i].family);
+            assert_non_null(info.not_supported);
+            assert_non_null(strstr(err.msg, cases[i].family));
+        } else {
+            assert_null(info.family);
+            assert_non_null(strstr(err.msg, "something.else"));
+        }
+        hstu_checkpoint_close(c);
+        assert_int_equal(remove(temporary_path()), 0);
+    }
+}
+
+/* A file that carries its configuration needs nothing else. */
+static void test_configuration_in_the_file(void **state)
+{
+    hstu_model *model = NULL;
+    hstu_model_info info;
+    hstu_error err;
+    hstu_model_options options;
+    const char *key = NULL, *value = NULL;
+    (void)state;
+    write_file(temporary_path(), small, SMALL, "hstu_config", "{\"num_heads\": 2, \"dqk\": 2, \"dv\": 2}");
+    assert_ok(hstu_model_open(&model, temporary_path(), NULL, &err), &err);
+    hstu_model_get_info(model, &info);
+    assert_string_equal(info.config, temporary_path());
+    assert_int_equal(info.n_heads, 2);
+    assert_int_equal(info.max_sequence_length, 5);
+    assert_int_equal(info.max_item_id, 5);
+    assert_false(info.random_weights);
+    hstu_model_close(model);
+
+    model = NULL;
+    hstu_model_options_init(&options);
+    options.config = "ml-1m"; /* named by the caller: it wins, and contradicts */
+    assert_int_equal(hstu_model_open(&model, temporary_path(), &options, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "ml-1m: item_embedding_dim is 50"));
+
+    hstu_checkpoint *c = open_checkpoint(temporary_path(), NULL);
+    assert_ok(hstu_checkpoint_metadata(c, 0, &key, &value, &err), &err);
+    assert_string_equal(key, "hstu_config");
+    assert_int_equal(hstu_checkpoint_metadata(c, 1, &key, &value, &err), HSTU_EINVAL);
+    hstu_checkpoint_close(c);
+    assert_int_equal(remove(temporary_path()), 0);
+}
+
+static void test_missing_files(void **state)
+{
+    hstu_checkpoint *c = NULL;
+    hstu_model *model = NULL;
+    hstu_error err;
+    (void)state;
+    assert_int_equal(hstu_checkpoint_open(&c, "/nowhere/model.pt", NULL, &err), HSTU_ENOENT);
+    assert_non_null(strstr(err.msg, "/nowhere/model.pt"));
+    assert_int_equal(hstu_model_open(&model, "/nowhere/model.pt", NULL, &err), HSTU_ENOENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_pytorch_file),
+        cmocka_unit_test(test_with_a_configuration),
+        cmocka_unit_test(test_near_miss),
+        cmocka_unit_test(test_other_families),
+        cmocka_unit_test(test_configuration_in_the_file),
+        cmocka_unit_test(test_missing_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,22 @@
+/* Configuration files are hostile input: whatever is accepted must survive being written and read again. */
+#include "base/alloc.h"
+#include "model/config.h"
+
+#include <stdint.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    hs_config config, again;
+    hstu_error err;
+    if (hs_config_parse(&config, (const char *)data, size, "fuzz.json", &err) != HSTU_OK)
+        return 0;
+    char *text = hs_config_to_json(&config);
+    if (!text || hs_config_parse(&again, text, strlen(text), "again.json", &err) != HSTU_OK)
+        __builtin_trap();
+    (void)hs_config_require_complete(&again, &err);
+    hs_config_free(&again);
+    hs_config_free(&config);
+    hs_free(text);
+    return 0;
+}

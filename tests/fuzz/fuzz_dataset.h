@@ -1,0 +1,53 @@
+/* What must hold for whatever opens as a sequence file, and for the histories made from it. */
+#ifndef FUZZ_DATASET_H
+#define FUZZ_DATASET_H
+
+#include "fuzz_file.h"
+
+#include "hstu/dataset.h"
+
+#define FUZZ_CHECK(condition)                                                                                          \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            __builtin_trap();                                                                                          \
+    } while (0)
+
+static inline void fuzz_histories(const hstu_dataset *dataset, hstu_protocol protocol, int64_t max_item)
+{
+    hstu_history_options options;
+    hstu_histories *h = NULL;
+    hstu_error err;
+    hstu_history_options_init(&options);
+    options.protocol = protocol;
+    if (hstu_histories_open(&h, dataset, &options, &err) != HSTU_OK) {
+        FUZZ_CHECK(err.code == HSTU_EINVAL && err.msg[0]);
+        return;
+    }
+    FUZZ_CHECK(h->n > 0 && h->offset[0] == 0);
+    for (int64_t i = 0; i < h->n; i++) {
+        FUZZ_CHECK(h->offset[i + 1] > h->offset[i]);
+        for (int64_t k = h->offset[i]; k < h->offset[i + 1]; k++)
+            FUZZ_CHECK(h->item_id[k] >= h->item_offset && h->item_id[k] - h->item_offset <= max_item);
+        FUZZ_CHECK(h->target_id[i] - h->item_offset <= max_item);
+    }
+    hstu_histories_close(h);
+}
+
+static inline void fuzz_dataset(const uint8_t *data, size_t size)
+{
+    hstu_dataset *dataset = NULL;
+    hstu_dataset_info info;
+    hstu_error err = {0};
+    const hstu_status status = hstu_dataset_open(&dataset, fuzz_file(data, size), NULL, &err);
+    if (status != HSTU_OK) {
+        FUZZ_CHECK(status == HSTU_EFORMAT && err.code == status && err.msg[0] && !dataset);
+        return;
+    }
+    hstu_dataset_get_info(dataset, &info);
+    FUZZ_CHECK(info.name && info.n_users >= 0 && info.n_events >= 0 && (info.max_item < 0) == (info.n_events == 0));
+    fuzz_histories(dataset, HSTU_PROTOCOL_LEAVE_ONE_OUT, info.max_item);
+    fuzz_histories(dataset, HSTU_PROTOCOL_SESSIONS, info.max_item);
+    hstu_dataset_close(dataset);
+}
+
+#endif
