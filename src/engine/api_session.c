@@ -217,7 +217,9 @@ static hstu_status find_top(
     } else {
         seen_offset = a->seen_offset;
     }
-    return hs_op_topk(s->whole.dev,
+    /* Packing a candidate costs about as much as four queries. */
+    const double work = (double)cand->n * (double)dim * (double)(end - first + 4);
+    return hs_op_topk(hs_engine_lane(s, work)->dev,
         &(hs_topk_args){
             .query = hs_mat_of(a->emb + (int64_t)first * dim, (int64_t)(end - first), dim),
             .table = m->weight.item,

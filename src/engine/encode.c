@@ -10,6 +10,14 @@
  * alone wants the workspace in its own cache. */
 enum { WHOLE_CHUNK_ROWS = 4096, PART_CHUNK_ROWS = 512 };
 
+/* Some 100 microseconds of one core: twice what it takes to wake a sleeping thread and wait for it. */
+static const double ALONE_MULTIPLY_ADDS = 4e6;
+
+hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds)
+{
+    return session->part && multiply_adds < ALONE_MULTIPLY_ADDS ? &session->part[0] : &session->whole;
+}
+
 static hstu_status alloc_rows(hs_arena *arena, int64_t **out, size_t n, hstu_error *err)
 {
     *out = hs_arena_alloc(arena, n, sizeof **out);
@@ -119,8 +127,12 @@ hstu_status hs_engine_encode(hstu_session *session, const hs_request *request, f
     };
     for (size_t u = 0; u < request->batch->n_users; u++)
         j.rows += rows_of(request, u);
-    if (!worth_parting(&j))
-        return encode_users(&j, &session->whole, 0, request->batch->n_users, WHOLE_CHUNK_ROWS, err);
+    /* A layer has about 6 D^2 weights (u, v, q, k, the output and, in SASRec, the feed-forward part). */
+    const hs_config *c = &j.model->config;
+    const double dim = (double)c->item_embedding_dim;
+    hs_lane *lane = hs_engine_lane(session, (double)j.rows * (double)c->num_blocks * 6 * dim * dim);
+    if (lane != &session->whole || !worth_parting(&j))
+        return encode_users(&j, lane, 0, request->batch->n_users, WHOLE_CHUNK_ROWS, err);
     hs_op_parallel(session->whole.dev, (int64_t)j.n_parts, encode_part, &j);
     for (size_t i = 0; i < j.n_parts; i++) {
         if (j.part[i].status != HSTU_OK) {

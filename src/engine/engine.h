@@ -45,6 +45,9 @@ typedef struct hs_request {
 hstu_status hs_request_check(
     hs_request *out, const hs_config *config, const hstu_batch *batch, hs_arena *arena, hstu_error *err);
 
+/* Where a computation of about so many multiply-adds runs: one thread alone when waking others would take longer. */
+hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds);
+
 /* The user embeddings of a checked batch, emb [n_users, D]. */
 hstu_status hs_engine_encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err);
 

@@ -92,7 +92,8 @@ static void trace_case(golden_case *c, const golden_batch *b, stages *out)
     const hs_trace trace = {.ctx = out, .stage = keep_stage};
     out->n = 0;
     assert_ok(
-        hs_forward(&c->model->model, c->session->whole.dev, &scratch, &input, hs_mat_of(emb, n, dim), &trace, &err), &err);
+        hs_forward(&c->model->model, c->session->whole.dev, &scratch, &input, hs_mat_of(emb, n, dim), &trace, &err),
+        &err);
     hs_free(emb);
     hs_arena_free(&scratch);
 }
@@ -146,7 +147,8 @@ static void compare_derived(golden_case *c, const stages *s, const hs_statedict 
         int64_t n = 0;
         float *values = golden_f32(expected, name, &n);
         assert_int_equal(n, normed.rows * normed.cols);
-        assert_ok(hs_op_layer_norm(c->session->whole.dev, &(hs_layer_norm_args){.out = m, .x = m, .eps = 1e-6f}, &err), &err);
+        assert_ok(
+            hs_op_layer_norm(c->session->whole.dev, &(hs_layer_norm_args){.out = m, .x = m, .eps = 1e-6f}, &err), &err);
         assert_close(name, normed.data, values, n, relative_tolerance(values, n));
         hs_free(values);
     }
@@ -158,7 +160,8 @@ static void compare_derived(golden_case *c, const stages *s, const hs_statedict 
     if (config->user_embedding_norm == HS_USER_L2)
         assert_ok(hs_op_l2_norm(c->session->whole.dev, &(hs_l2_norm_args){.out = m, .x = m, .eps = 1e-6f}, &err), &err);
     else
-        assert_ok(hs_op_layer_norm(c->session->whole.dev, &(hs_layer_norm_args){.out = m, .x = m, .eps = 1e-6f}, &err), &err);
+        assert_ok(
+            hs_op_layer_norm(c->session->whole.dev, &(hs_layer_norm_args){.out = m, .x = m, .eps = 1e-6f}, &err), &err);
     assert_close("encoded", last->data, values, n, relative_tolerance(values, n));
     hs_free(values);
 }

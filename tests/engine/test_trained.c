@@ -159,7 +159,8 @@ static void check_layers(const trained *t, const hs_statedict *layers, const gol
     const hs_trace trace = {.ctx = &check, .stage = compare_layer};
     hs_arena_init(&scratch, (size_t)1 << 28);
     assert_ok(
-        hs_forward(&t->model->model, t->session->whole.dev, &scratch, &input, hs_mat_of(emb, 1, 64), &trace, &err), &err);
+        hs_forward(&t->model->model, t->session->whole.dev, &scratch, &input, hs_mat_of(emb, 1, 64), &trace, &err),
+        &err);
     hs_arena_free(&scratch);
     assert_int_equal(check.compared, 5);
 }
