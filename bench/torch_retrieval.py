@@ -5,10 +5,10 @@ Needs torch and numpy. Written from the equations, for speed within eager PyTorc
 all users, attention is padded to the longest history of the batch (not to N as the reference does; --pad_to_n does that),
 time buckets come from integer thresholds, scores and ranks from one matrix product per batch.
 
-    torch_retrieval.py --checkpoint checkpoint.pt --config config.json --dataset sasrec_format.csv --threads 16
+    bench/torch_retrieval.py --checkpoint checkpoint.pt --config config.json --dataset sequences.safetensors \\
+        --threads 16
 """
 import argparse
-import csv
 import json
 import math
 import time
@@ -38,7 +38,7 @@ class Model:
         state = {key.removeprefix("module."): value for key, value in state.items()}
         self.dim, self.heads = config["item_embedding_dim"], config["num_heads"]
         self.dqk, self.dv, self.blocks = config["dqk"], config["dv"], config["num_blocks"]
-        self.max_length, self.n = config["max_sequence_length"], config["attention_n"]
+        self.n = config["attention_n"]
         self.item = state["_embedding_module._item_emb.weight"]
         self.position = state["_input_features_preproc._pos_emb.weight"]
         self.layers = []
@@ -87,15 +87,29 @@ class Model:
         return torch.where(filtered | (rank > 2500), 2501, rank)
 
 
-def read(path, max_length):
-    """Leave-one-out samples of a sasrec_format.csv."""
+def read_tensors(path):
+    """The tensors of a safetensors file: a length, a JSON header, bytes."""
+    data = open(path, "rb").read()
+    start = 8 + int.from_bytes(data[:8], "little")
+    kinds = {"I64": np.int64, "I32": np.int32, "U8": np.uint8}
+    header = {name: entry for name, entry in json.loads(data[8:start]).items() if name != "__metadata__"}
+    return {name: np.frombuffer(data[start:][slice(*entry["data_offsets"])], kinds[entry["dtype"]])
+            for name, entry in header.items()}
+
+
+def read(path, config):
+    """Leave-one-out samples by the model's rules: history, its times, target, its time."""
+    events = read_tensors(path)
+    item = events["item"] + config["item_id_offset"]
+    when = events["time_ms"] // config["time_unit_ms"]
+    kept = (events["flags"] & 1) == 0 if config["drop_duplicates"] else np.ones(len(item), bool)
     samples = []
-    csv.field_size_limit(1 << 30)
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            ids = np.array(row["sequence_item_ids"].split(","), dtype=np.int64)
-            times = np.array(row["sequence_timestamps"].split(","), dtype=np.int64)
-            samples.append((ids[:-1][-max_length:], times[:-1][-max_length:], ids[-1], times[-1]))
+    for begin, end in zip(events["offset"], events["offset"][1:]):
+        mine = kept[begin:end]
+        ids, times = item[begin:end][mine], when[begin:end][mine]
+        if len(ids) >= config["min_events"]:
+            last = config["max_sequence_length"] + 1
+            samples.append((ids[-last:-1], times[-last:-1], ids[-1], times[-1]))
     return samples
 
 
@@ -111,8 +125,9 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with open(options.config) as file:
-        model = Model(options.checkpoint, json.load(file))
-    samples = read(options.dataset, model.max_length)
+        config = json.load(file)
+    model = Model(options.checkpoint, config)
+    samples = read(options.dataset, config)
 
     batches = []
     for first in range(0, len(samples), options.batch_size):

@@ -36,19 +36,21 @@ static const char *use_name(hstu_tensor_use use)
     return "unknown";
 }
 
-/* Names come from the file: control characters must not reach a terminal. */
+/* As hs_console_clean, for text of any length. */
 static void print_clean(const char *text)
 {
-    for (; *text; text++)
-        (void)putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    for (; *text; text++) {
+        char character[2] = {*text};
+        hs_console_clean(character);
+        (void)putchar(character[0]);
+    }
 }
 
 static void full_name(const hstu_tensor_info *info, char out[NAME_BYTES])
 {
     const bool grouped = info->group && *info->group;
     (void)snprintf(out, NAME_BYTES, "%s%s%s", grouped ? info->group : "", grouped ? "/" : "", info->name);
-    for (char *c = out; *c; c++)
-        *c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+    hs_console_clean(out);
 }
 
 static void shape_text(const hstu_tensor_info *info, char out[SHAPE_BYTES])

@@ -55,7 +55,8 @@ static const hs_option options_of_run[N_OPTIONS] = {
     [PROTOCOL] = {"protocol", HS_OPTION_CHOICE, "sessions|leave-one-out", NULL, "the preset's, or what the file allows",
         0, 0, "one sample a session, or one a user; the last event is the target"},
     [STEPS] = {"steps", HS_OPTION_INT, "N", NULL, "all", 1, max_count, "batches to run"},
-    [BATCH_SIZE] = {"batch_size", HS_OPTION_INT, "N", NULL, of_preset, 1, 65536, "requests in a batch"},
+    [BATCH_SIZE] = {"batch_size", HS_OPTION_INT, "N", NULL, of_preset, 1, 65536,
+        "requests in a batch; 1 answers each line of --requests at once"},
     [SEQUENCE_LENGTH] = {"sequence_length", HS_OPTION_INT, "N", NULL, of_preset, 1, max_count,
         "newest events of a history that are used, at most the model's own limit"},
     [TOP_K] = {"top_k", HS_OPTION_INTS, "K[,K...]", NULL, of_preset, 1, HSTU_MAX_RANK,
@@ -66,8 +67,8 @@ static const hs_option options_of_run[N_OPTIONS] = {
         "the only items to recommend: original ids, one a line"},
     [REQUESTS] = {"requests", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "answer these instead of a data set (- is standard input): a line is {\"user\": .., \"items\": [..], "
-        "\"times\": [..], "
-        "\"request_time\": .., \"candidates\": [..]}, times in the model's unit (seconds unless its configuration says "
+        "\"times\": [..], \"request_time\": .., \"candidates\": [..]}, times in the model's unit (seconds unless its "
+        "configuration says "
         "otherwise), only items required"},
     [OUTPUT] = {"output", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "CSV of every user: user_id, target, rank (0: target filtered or no candidate), top-k ids"},
@@ -167,15 +168,22 @@ static void set_all(hs_run *run, const hs_option_value *value)
     run->filter_seen = number_or(&value[FILTER_SEEN], run->history.protocol == HSTU_PROTOCOL_LEAVE_ONE_OUT) != 0;
 }
 
-/* Rules that were given and that the kind of file makes void. */
+/* Rules that were given and that the kind of file or the protocol makes void. */
 static void warn_void(hs_run *run, const hs_option_value *value)
 {
-    static const int rules[] = {DROP_DUPLICATES, TIME_INTERVAL_S, MAX_SEQUENCES, MAX_SEQUENCE_LENGTH};
+    static const int rules[] = {DROP_DUPLICATES, TIME_INTERVAL_S, MAX_SEQUENCES, MAX_SEQUENCE_LENGTH, MIN_EVENTS};
     const hstu_dataset_kind kind = run->dataset_info.kind;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules && kind != HSTU_DATASET_EVENTS; i++) {
-        if (value[rules[i]].given)
+    const bool sessions = run->history.protocol == HSTU_PROTOCOL_SESSIONS;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const bool of_users = rules[i] == DROP_DUPLICATES || rules[i] == MIN_EVENTS;
+        if (!value[rules[i]].given)
+            continue;
+        if (kind != HSTU_DATASET_EVENTS && rules[i] != MIN_EVENTS)
             hs_console_warn(&run->console, "--%s has no effect on %s: only a sequences.safetensors keeps whole logs",
                 options_of_run[rules[i]].name, run->dataset_info.name);
+        else if (of_users == sessions)
+            hs_console_warn(&run->console, "--%s has no effect with the protocol %s", options_of_run[rules[i]].name,
+                sessions ? "sessions" : "leave-one-out");
     }
     if (kind == HSTU_DATASET_SASREC && value[ITEM_ID_OFFSET].given)
         hs_console_warn(&run->console, "--item_id_offset has no effect on %s: its ids are the model's already",
@@ -198,16 +206,17 @@ static hstu_status open_dataset(hs_run *run, const hs_option_value *value, hstu_
     if (n < 0 || (size_t)n >= sizeof path)
         return hs_fail(err, HSTU_EINVAL, 0, "option --data_root wants a shorter path");
     const hstu_status status = hstu_dataset_open(&run->dataset, path, progress, err);
+    if (status == HSTU_ENOENT && strncmp(name, "KuaiRand-", 9) != 0)
+        return hs_fail(err, HSTU_ENOENT, 0, "there is no '%s': name a sequence file of %s with --dataset", path, name);
     if (status == HSTU_ENOENT)
         return hs_fail(err, HSTU_ENOENT, 0,
             "there is no '%s': write it with 'hstu preprocess --dataset_name %s --data_root %s', or name a sequence "
-            "file "
-            "with --dataset",
+            "file with --dataset",
             path, name, root);
     return status;
 }
 
-static hstu_status open_model(hs_run *run, const hs_option_value *value, hstu_error *err)
+static hstu_model_options model_options(const hs_run *run, const hs_option_value *value)
 {
     hstu_model_options options;
     hstu_model_options_init(&options);
@@ -216,11 +225,23 @@ static hstu_status open_model(hs_run *run, const hs_option_value *value, hstu_er
     options.dtype = canonical_dtype(value[DTYPE].number);
     options.threads = (int)value[THREADS].number;
     options.seed = (uint64_t)value[SEED].number;
+    return options;
+}
+
+static hstu_status open_model(hs_run *run, const hs_option_value *value, hstu_error *err)
+{
+    hstu_model_options options = model_options(run, value);
     if (run->dataset) {
         const hstu_history_options *rules = &run->info.history;
-        const bool sasrec = run->dataset_info.kind == HSTU_DATASET_SASREC;
-        options.max_item_id = run->dataset_info.max_item +
-                              (sasrec ? rules->shift_id_by : number_or(&value[ITEM_ID_OFFSET], rules->item_id_offset));
+        const int64_t offset = run->dataset_info.kind == HSTU_DATASET_SASREC
+                                   ? rules->shift_id_by
+                                   : number_or(&value[ITEM_ID_OFFSET], rules->item_id_offset);
+        if (run->dataset_info.n_events == 0)
+            return hs_fail(err, HSTU_EINVAL, 0, "%s: expected events, found none", run->dataset_info.name);
+        if (__builtin_add_overflow(run->dataset_info.max_item, offset, &options.max_item_id) || options.max_item_id < 1)
+            return hs_fail(err, HSTU_EINVAL, 0,
+                "%s: the largest item %lld plus the offset %lld is no item id of a model: expected 1 or more",
+                run->dataset_info.name, (long long)run->dataset_info.max_item, (long long)offset);
     }
     HS_TRY(hstu_model_open(&run->model, run->checkpoint, &options, err));
     hstu_model_get_info(run->model, &run->info);
@@ -231,6 +252,8 @@ static hstu_status open_model(hs_run *run, const hs_option_value *value, hstu_er
  * data set, which therefore is opened first. */
 static hstu_status open_all(hs_run *run, const hs_option_value *value, hstu_error *err)
 {
+    const hstu_model_options options = model_options(run, value);
+    HS_TRY(hstu_model_options_check(&options, err));
     if (run->checkpoint)
         HS_TRY(open_model(run, value, err));
     else
@@ -238,6 +261,8 @@ static hstu_status open_all(hs_run *run, const hs_option_value *value, hstu_erro
     if (!run->requests_path || (!run->checkpoint && run->info.max_item_id == 0)) {
         HS_TRY(open_dataset(run, value, err));
         hstu_dataset_get_info(run->dataset, &run->dataset_info);
+    } else if (value[DATASET].given) {
+        hs_console_warn(&run->console, "--dataset has no effect: the model tells the size of its item table");
     }
     if (!run->checkpoint) {
         HS_TRY(open_model(run, value, err));
@@ -336,8 +361,8 @@ const hs_verb hs_verb_run = {
     .summary = "answer a data set's or your own requests with a model; report metrics and latency as JSON",
     .text =
         "Answers every sample of a sequence file with a model and prints one JSON document: latency, throughput, hit "
-        "rate, "
-        "NDCG and MRR with standard errors, and a most-popular baseline by the same rules. With --requests it answers "
+        "rate, NDCG and MRR with standard errors, and a most-popular baseline by the same rules. With --requests it "
+        "answers "
         "your own requests instead, one JSON line each.",
     .option = options_of_run,
     .n_options = N_OPTIONS,

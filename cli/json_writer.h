@@ -1,4 +1,5 @@
-/* Writing JSON, pretty or on one line, into a growing buffer. */
+/* Writing JSON, pretty or on one line, into a growing buffer. cJSON's printer is not used for what users read: it keeps numbers
+ * as double, which ids of 64 bits do not survive, indents with tabs, and takes text that is no UTF-8 as it is. */
 #ifndef HS_CLI_JSON_WRITER_H
 #define HS_CLI_JSON_WRITER_H
 

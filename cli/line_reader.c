@@ -5,17 +5,21 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 hstu_status hs_line_reader_open(hs_line_reader *reader, const char *path, size_t max_line_bytes, hstu_error *err)
 {
-    *reader = (hs_line_reader){.path = path};
+    const bool standard = strcmp(path, "-") == 0;
+    *reader = (hs_line_reader){.path = standard ? "standard input" : path};
     char *chunk = hs_alloc(HS_LINE_CHUNK, 1);
     if (!chunk)
         return hs_fail_nomem(err, HS_LINE_CHUNK, path);
-    reader->stream = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (!reader->stream) {
-        const hstu_status status = hs_fail_errno(err, errno, "cannot open '%s'", path);
+    reader->fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (reader->fd < 0) {
+        const hstu_status status = errno == EINTR ? hs_fail(err, HSTU_ECANCELLED, 0, "interrupted")
+                                                  : hs_fail_errno(err, errno, "cannot open '%s'", path);
         hs_free(chunk);
         return status;
     }
@@ -26,8 +30,8 @@ hstu_status hs_line_reader_open(hs_line_reader *reader, const char *path, size_t
 
 void hs_line_reader_close(hs_line_reader *reader)
 {
-    if (reader->stream && reader->stream != stdin)
-        (void)fclose(reader->stream);
+    if (reader->chunk && reader->fd != STDIN_FILENO)
+        (void)close(reader->fd);
     hs_free(reader->chunk);
     hs_dynbuf_free(&reader->text);
     *reader = (hs_line_reader){0};
@@ -43,24 +47,44 @@ static hstu_status append(hs_line_reader *reader, size_t n, hstu_error *err)
     return HSTU_OK;
 }
 
+/* What the file has, not more: a pipe's writer may wait for the answer before it goes on. */
+static hstu_status fill(hs_line_reader *reader, hstu_error *err)
+{
+    const ssize_t n = read(reader->fd, reader->chunk, HS_LINE_CHUNK);
+    if (n < 0 && errno == EINTR)
+        return hs_fail(err, HSTU_ECANCELLED, reader->line, "interrupted");
+    if (n < 0)
+        return hs_fail_errno(err, errno, "cannot read '%s'", reader->path);
+    reader->at = 0;
+    reader->n = (size_t)n;
+    return HSTU_OK;
+}
+
+static void skip_byte_order_mark(hs_line_reader *reader)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    const size_t n = sizeof mark - 1;
+    hs_dynbuf *text = &reader->text;
+    if (text->len < n || memcmp(text->data, mark, n) != 0)
+        return;
+    text->len -= n;
+    memmove(text->data, text->data + n, text->len + 1);
+}
+
 hstu_status hs_line_reader_next(hs_line_reader *reader, bool *got, hstu_error *err)
 {
     reader->text.len = 0;
     if (reader->text.data)
         reader->text.data[0] = '\0';
     reader->line++;
-    for (bool any = false;;) {
+    *got = false;
+    for (;;) {
         if (reader->at == reader->n) {
-            reader->at = 0;
-            reader->n = fread(reader->chunk, 1, HS_LINE_CHUNK, reader->stream);
-            if (reader->n == 0 && ferror(reader->stream))
-                return hs_fail_errno(err, errno, "cannot read '%s'", reader->path);
-            if (reader->n == 0) {
-                *got = any;
-                return HSTU_OK;
-            }
+            HS_TRY(fill(reader, err));
+            if (reader->n == 0)
+                break;
         }
-        any = true;
+        *got = true;
         const char *from = reader->chunk + reader->at;
         const char *end = memchr(from, '\n', reader->n - reader->at);
         const size_t n = end ? (size_t)(end - from) : reader->n - reader->at;
@@ -69,8 +93,9 @@ hstu_status hs_line_reader_next(hs_line_reader *reader, bool *got, hstu_error *e
         if (end)
             break;
     }
+    if (reader->line == 1)
+        skip_byte_order_mark(reader);
     if (reader->text.len && reader->text.data[reader->text.len - 1] == '\r')
         reader->text.data[--reader->text.len] = '\0';
-    *got = true;
     return HSTU_OK;
 }

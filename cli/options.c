@@ -180,9 +180,10 @@ static hstu_status parse_option(hs_options *out, const hs_verb *verb, int argc, 
     if (negated && text)
         return hs_fail(err, HSTU_EINVAL, 0, "option --no_%s takes no value, found '%.80s'", option->name, text);
     if (option->kind == HS_OPTION_FLAG || option->kind == HS_OPTION_SWITCH) {
+        /* Where nothing else can stand behind a switch, a word there is its value, right or wrong. */
         int64_t ignored = 0;
         if (!text && option->kind == HS_OPTION_SWITCH && !negated && *at + 1 < argc &&
-            is_on_off(argv[*at + 1], &ignored))
+            (is_on_off(argv[*at + 1], &ignored) || (!verb->operand && argv[*at + 1][0] != '-')))
             text = argv[++*at];
         return text ? parse_value(option, text, value, err) : HSTU_OK;
     }

@@ -6,8 +6,10 @@
 #include "hstu/version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const hs_verb *const verbs[] = {&hs_verb_preprocess, &hs_verb_run, &hs_verb_inspect};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
@@ -81,8 +83,20 @@ static int dispatch(int argc, char **argv)
     return verb ? run_verb(verb, argc - 2, argv + 2) : fail_unknown_verb(argv[1]);
 }
 
+/* Puts /dev/null in the place of standard streams that the caller closed: else the next file that is opened takes their number,
+ * and messages end up inside it. Input and output are opened the wrong way round, so that their use still fails. */
+static void hold_standard_streams(void)
+{
+    static const int mode[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", mode[fd]);
+    }
+}
+
 int hs_program_run(int argc, char **argv)
 {
+    hold_standard_streams();
     const int code = dispatch(argc, argv);
     /* A result that did not reach its reader is a failure, even if all else went well. */
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == HS_EXIT_DONE) {

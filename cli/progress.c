@@ -69,15 +69,22 @@ void hs_console_step(hs_console *console, const char *stage, uint64_t done, uint
     (void)fflush(stderr);
 }
 
+void hs_console_clean(char *text)
+{
+    for (; *text; text++)
+        *text = (unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text;
+}
+
 void hs_console_warn(hs_console *console, const char *fmt, ...)
 {
+    char text[2048];
     va_list args;
-    hs_console_clear(console);
-    (void)fputs("hstu: warning: ", stderr);
     va_start(args, fmt);
-    (void)vfprintf(stderr, fmt, args);
+    (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    (void)fputc('\n', stderr);
+    hs_console_clean(text);
+    hs_console_clear(console);
+    (void)fprintf(stderr, "hstu: warning: %s\n", text);
 }
 
 bool hs_console_cancelled(const hs_console *console)

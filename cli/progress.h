@@ -22,7 +22,9 @@ void hs_console_open(hs_console *console, bool quiet);
 void hs_console_clear(hs_console *console);
 /* As progress.step, for the program's own loops. */
 void hs_console_step(hs_console *console, const char *stage, uint64_t done, uint64_t total);
-/* "hstu: warning: <sentence>". */
+/* Names come out of files: control characters, which a terminal would obey, become '?'. */
+void hs_console_clean(char *text);
+/* "hstu: warning: <sentence>", cleaned. */
 __attribute__((format(printf, 2, 3))) void hs_console_warn(hs_console *console, const char *fmt, ...);
 bool hs_console_cancelled(const hs_console *console);
 /* Prints "hstu: <err->msg>" and gives the exit code of `status`; prints nothing of HSTU_OK. */

@@ -163,6 +163,11 @@ static void put_circumstances(hs_json_writer *w, const hs_run *run)
     put_key_text(w, "isa", run->info.isa);
     put_key_text(w, "protocol", protocol_name(run));
     put_key_bool(w, "filter_seen", run->filter_seen);
+    hs_json_key(w, "top_k");
+    hs_json_begin(w, '[');
+    for (size_t i = 0; i < run->n_top_k; i++)
+        hs_json_put_int(w, run->top_k[i]);
+    hs_json_end(w, ']');
     put_key_int(w, "candidates", run->candidate ? (int64_t)run->n_candidates : run->info.max_item_id);
     put_key_int(w, "sequence_length", run->window);
     put_key_bool(w, "random_weights", run->info.random_weights != 0);
@@ -248,9 +253,12 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
 {
     const size_t n = (size_t)result->n_requests;
     const ks hr = hr_cuts(run), ndcg = ndcg_cuts(run);
-    (void)fprintf(out, "\n  %s on %s, %s: %lld requests in %lld batches of %lld\n",
+    char title[2048];
+    (void)snprintf(title, sizeof title, "%s on %s, %s: %lld requests in %lld batches of %lld",
         run->info.random_weights ? "random weights" : run->checkpoint, run->dataset_info.name, protocol_name(run),
         (long long)result->n_requests, (long long)result->n_batches, (long long)run->batch_size);
+    hs_console_clean(title);
+    (void)fprintf(out, "\n  %s\n", title);
     (void)fprintf(out, "  %s %s, %s, %s (%s), %d threads\n", run->info.family, run->info.main_module, run->info.dtype,
         run->info.device, run->info.isa, run->info.threads);
     (void)fprintf(out, "  %.1f requests/s; a batch: mean %.3f ms, p50 %.3f, p90 %.3f, p99 %.3f, max %.3f\n\n",

@@ -31,6 +31,7 @@ typedef struct requests {
     int64_t *top; /* [batch_size, k] */
     float *score;
     hs_dynbuf out;
+    bool warned; /* of requests without times */
 } requests;
 
 static void clear(pending *p)
@@ -204,8 +205,18 @@ static void cut(hs_request *request, int64_t window)
 static bool fits(const requests *r)
 {
     const pending *p = &r->pending;
-    return p->n < (size_t)r->run->batch_size && p->bytes + r->reader.text.len <= MAX_LINE_BYTES &&
-           p->has_times == r->request.has_times && p->has_candidates == r->request.has_candidates;
+    return p->bytes + r->reader.text.len <= MAX_LINE_BYTES && p->has_times == r->request.has_times &&
+           p->has_candidates == r->request.has_candidates;
+}
+
+static void warn_without_times(requests *r)
+{
+    if (r->warned || r->request.has_times || !r->run->info.uses_time)
+        return;
+    r->warned = true;
+    hs_console_warn(&r->run->console,
+        "%s: line %llu has no times: the model's relative bias is left out for such requests", r->reader.path,
+        (unsigned long long)r->reader.line);
 }
 
 /* Reads one line and takes it up; *more is false at the end of the file. */
@@ -218,9 +229,11 @@ static hstu_status take_line(requests *r, bool *more, hstu_error *err)
         return HSTU_OK;
     HS_TRY(hs_request_parse(&r->request, r->reader.text.data, r->reader.text.len, r->reader.path, r->reader.line, err));
     cut(&r->request, r->run->window);
+    warn_without_times(r);
     if (r->pending.n && !fits(r))
         HS_TRY(answer_pending(r, err));
-    return append_request(r, err);
+    HS_TRY(append_request(r, err));
+    return r->pending.n == (size_t)r->run->batch_size ? answer_pending(r, err) : HSTU_OK;
 }
 
 static hstu_status requests_open(requests *r, hs_run *run, hstu_error *err)

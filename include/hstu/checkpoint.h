@@ -39,7 +39,9 @@ typedef struct hstu_checkpoint_info {
 } hstu_checkpoint_info;
 
 /* Opens a PyTorch or safetensors file, recognised by content. config: NULL, a preset's name or a JSON file, used to tell
- * which tensors are missing; without it every size comes from the tensors. */
+ * which tensors are missing; without it every size comes from the tensors. Both texts are borrowed for the call. HSTU_ENOENT,
+ * HSTU_EIO, HSTU_EFORMAT, HSTU_EUNSUP, HSTU_ENOMEM; HSTU_EINVAL names both sides when config and tensors contradict each
+ * other. The file stays mapped until close. A checkpoint is read-only: threads may share it. */
 HSTU_API hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const char *config, hstu_error *err);
 HSTU_API void hstu_checkpoint_close(hstu_checkpoint *checkpoint); /* NULL is fine */
 
@@ -50,6 +52,7 @@ HSTU_API hstu_status hstu_checkpoint_tensor(
 /* The i-th weight that the family needs and the file lacks: its name, and its shape where it is known (rank -1 if not). */
 HSTU_API hstu_status hstu_checkpoint_missing(
     const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err);
+/* The i-th pair of a safetensors file's __metadata__. */
 HSTU_API hstu_status hstu_checkpoint_metadata(
     const hstu_checkpoint *checkpoint, uint64_t i, const char **key, const char **value, hstu_error *err);
 /* The configuration that the tensors (and config, if given) imply, as JSON text; NULL when no family was recognised. */

@@ -26,13 +26,16 @@
 extern "C" {
 #endif
 
-typedef struct hstu_model hstu_model;     /* weights and configuration; immutable after open; shared by threads */
-typedef struct hstu_session hstu_session; /* threads and workspace; one call at a time */
+/* Threads: a model is immutable once it is open and serves any number of sessions in any threads. A session is used by one
+ * thread at a time, whichever; it starts threads of its own. */
+typedef struct hstu_model hstu_model;     /* weights and configuration */
+typedef struct hstu_session hstu_session; /* threads and workspace */
 
+/* Text is borrowed for one call. */
 typedef struct hstu_model_options {
     size_t size;        /* set by hstu_model_options_init */
-    const char *config; /* a preset's name or a JSON file's path (docs/formats.md); NULL: the preset kuairand_gr, or the
-                           config.json beside the checkpoint where there is one */
+    const char *config; /* a preset's name or a JSON file's path (docs/formats.md); NULL: what the checkpoint carries in
+                           itself, else the config.json beside it, else the preset kuairand_gr */
     const char *device; /* "cpu" (default) */
     const char *dtype;  /* "fp32" (default and, in this version, the only one) */
     int threads;        /* 0: what affinity and the control group's quota allow */
@@ -40,10 +43,11 @@ typedef struct hstu_model_options {
     int64_t max_item_id; /* random weights: the largest model item id, where the configuration does not fix it */
 } hstu_model_options;
 
+/* Text lives as long as the model. */
 typedef struct hstu_model_info {
     const char *family;      /* "retrieval" */
     const char *main_module; /* "HSTU" or "SASRec" */
-    const char *config;      /* the preset's name or the file's path */
+    const char *config;      /* the preset's name, or the path of the file that holds the configuration */
     const char *device, *dtype, *isa;
     int threads;
     int random_weights;
@@ -62,6 +66,9 @@ typedef struct hstu_model_info {
 } hstu_model_info;
 
 HSTU_API void hstu_model_options_init(hstu_model_options *options);
+/* Whether this version and this machine have the device, the dtype and the threads, before any file is looked at:
+ * HSTU_EDEVICE, HSTU_EUNSUP, HSTU_EINVAL, HSTU_ENOMEM. */
+HSTU_API hstu_status hstu_model_options_check(const hstu_model_options *options, hstu_error *err);
 /* checkpoint NULL: random weights from the seed, the references' initial distributions, the same for any thread count.
  * options NULL: the defaults. HSTU_ENOENT, HSTU_EFORMAT, HSTU_ESHAPE (missing, extra or misshapen tensors, side by side),
  * HSTU_EUNSUP (a family, option or dtype that this version does not run, by name), HSTU_ENOMEM (checked before weights
@@ -85,31 +92,35 @@ typedef struct hstu_batch {
     const int64_t *timestamp;   /* [offset[n_users]] model time units, or NULL: the relative bias is left out, as in the
                                   reference */
     const int64_t *query_time;  /* [n_users] when the answer is wanted; needed with timestamp by models that use time */
-    const int64_t *cand_offset; /* [n_users + 1], or NULL: every item is a candidate */
+    const int64_t *cand_offset; /* [n_users + 1], from 0, never falling; NULL, or no candidates for a user: those of the
+                                   options. hstu_encode takes no notice of candidates */
     const int64_t *cand_id;     /* [cand_offset[n_users]], any order, duplicates count once */
 } hstu_batch;
 
 typedef struct hstu_recommend_options {
     size_t size;                 /* set by hstu_recommend_options_init */
     int filter_seen;             /* leave out the items of the history that is used; default 0 */
-    const int64_t *candidate_id; /* candidates of every user without own ones: model ids, any order; NULL: all items */
+    const int64_t *candidate_id; /* candidates of every user without own ones: model ids, any order, duplicates count
+                                    once; NULL: those of the configuration, which are all items unless it lists some */
     size_t n_candidates;
-    const int64_t *target_id; /* [n_users] or NULL: items whose rank is wanted */
+    const int64_t *target_id; /* [n_users] or NULL: items whose rank is wanted; goes with the argument rank */
 } hstu_recommend_options;
 
 HSTU_API void hstu_recommend_options_init(hstu_recommend_options *options);
 
-/* The model stays borrowed until close. */
+/* The model stays borrowed until close. HSTU_ENOMEM; HSTU_EDEVICE when threads cannot be started, or when HSTU_ISA has
+ * changed since the model was opened. */
 HSTU_API hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_error *err);
 HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
 
-/* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names user and id. Outputs are untouched on
- * failure, here and below. */
+/* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names the user, what was expected and what was
+ * found; HSTU_ENOMEM. Outputs are untouched on failure and the session stays usable, here and below. A user's answer is the
+ * same, bit for bit, alone or in any batch and on any number of threads. */
 HSTU_API hstu_status hstu_encode(
     hstu_session *session, const hstu_batch *batch, float *out, size_t out_len, hstu_error *err);
 /* The k best candidates, best first, ties to the smaller id. item, score [n_users, k]; places without a candidate hold -1
- * and -INFINITY. rank [n_users], or NULL without target_id: 1-based place of the target among the candidates, 0 when it is
- * filtered or no candidate. options NULL: the defaults. */
+ * and -INFINITY; with k 0 both may be NULL. rank [n_users], or NULL without target_id: 1-based place of the target among the
+ * candidates, 0 when it is filtered or no candidate. options NULL: the defaults. Errors as for hstu_encode. */
 HSTU_API hstu_status hstu_recommend(hstu_session *session, const hstu_batch *batch, size_t k,
     const hstu_recommend_options *options, int64_t *item, float *score, int64_t *rank, hstu_error *err);
 

@@ -29,8 +29,10 @@ static bool reserve(hs_dynbuf *buf, size_t n)
     if (cap < need)
         cap = need;
     char *data = hs_realloc(buf->data, cap, 1);
-    if (!data)
+    if (!data) {
+        buf->out_of_memory = true;
         return false;
+    }
     buf->data = data;
     buf->cap = cap;
     return true;

@@ -9,7 +9,8 @@ typedef struct hs_dynbuf {
     char *data; /* always NUL-terminated once anything was appended; the NUL is not counted */
     size_t len;
     size_t cap;
-    size_t max; /* len never exceeds it */
+    size_t max;         /* len never exceeds it */
+    bool out_of_memory; /* an append failed for want of memory, not at the limit */
 } hs_dynbuf;
 
 void hs_dynbuf_init(hs_dynbuf *buf, size_t max);

@@ -41,12 +41,14 @@ static hstu_status refuse_duplicates(const cJSON *node, const char *name, hstu_e
 
 hstu_status hs_json_parse(cJSON **out, const char *text, size_t len, const char *name, hstu_error *err)
 {
+    if (len == 0)
+        return hs_fail(err, HSTU_EFORMAT, 0, "%s: expected JSON, found nothing", name);
     if (memchr(text, '\0', len))
         return hs_fail(err, HSTU_EFORMAT, 0, "%s: a NUL byte stands in the JSON text", name);
     const char *end = text;
     cJSON *root = cJSON_ParseWithLengthOpts(text, len, &end, 0);
     if (!root) {
-        const size_t pos = end && end >= text ? (size_t)(end - text) : 0;
+        const size_t pos = (size_t)(end - text);
         return hs_fail(err, HSTU_EFORMAT, pos, "%s: not valid JSON (byte %zu)", name, pos);
     }
     while (end < text + len && strchr(" \t\r\n", *end))

@@ -1,20 +1,29 @@
 /* Output files that appear under their name only when they are complete. */
+#define _XOPEN_SOURCE 700 /* realpath */
+
 #include "base/outfile.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 20 };
+enum { BUFFER_BYTES = 1 << 20, MAX_TEMPORARIES = 100 };
 
 struct hs_outfile {
     FILE *stream;
-    char *path, *temporary, *buffer;
+    char *path;      /* what the caller asked for, symbolic links resolved */
+    char *temporary; /* NULL: `path` is written directly */
+    char *buffer;
 };
 
 static void free_parts(hs_outfile *file)
@@ -25,23 +34,66 @@ static void free_parts(hs_outfile *file)
     hs_free(file);
 }
 
+/* The name that is open, for errors. */
+static const char *open_name(const hs_outfile *file)
+{
+    return file->temporary ? file->temporary : file->path;
+}
+
+static hstu_status fail_write(const hs_outfile *file, hstu_error *err)
+{
+    return hs_fail_errno(err, errno, "cannot write '%s'", open_name(file));
+}
+
+/* Never opens a file that exists: another process may use the name, and in a shared folder a link may lie in wait. */
+static hstu_status open_temporary(hs_outfile *file, hstu_error *err)
+{
+    const size_t bytes = strlen(file->path) + 40;
+    file->temporary = hs_alloc(bytes, 1);
+    if (!file->temporary)
+        return hs_fail_nomem(err, bytes, file->path);
+    for (int n = 0; !file->stream && n < MAX_TEMPORARIES; n++) {
+        (void)snprintf(file->temporary, bytes, "%s.%ld.%d.tmp", file->path, (long)getpid(), n);
+        file->stream = fopen(file->temporary, "wbxe");
+        if (!file->stream && errno != EEXIST)
+            break;
+    }
+    return file->stream ? HSTU_OK : hs_fail_errno(err, errno, "cannot create '%s'", file->temporary);
+}
+
+static hstu_status open_stream(hs_outfile *file, hstu_error *err)
+{
+    struct stat st;
+    const bool exists = stat(file->path, &st) == 0;
+    if (exists && S_ISDIR(st.st_mode))
+        return hs_fail(err, HSTU_EINVAL, 0, "cannot create '%s': it is a folder", file->path);
+    if (exists && !S_ISREG(st.st_mode)) {
+        file->stream = fopen(file->path, "wbe");
+        return file->stream ? HSTU_OK : hs_fail_errno(err, errno, "cannot open '%s'", file->path);
+    }
+    HS_TRY(open_temporary(file, err));
+    if (exists)
+        (void)fchmod(fileno(file->stream), st.st_mode & 0777);
+    return HSTU_OK;
+}
+
 hstu_status hs_outfile_open(hs_outfile **out, const char *path, hstu_error *err)
 {
     hs_outfile *file = hs_calloc(1, sizeof *file);
     if (!file)
         return hs_fail_nomem(err, sizeof *file, path);
-    const size_t temporary_bytes = strlen(path) + 32;
-    file->path = hs_strndup(path, strlen(path));
-    file->temporary = hs_alloc(temporary_bytes, 1);
+    struct stat st;
+    hstu_status status = HSTU_OK;
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        file->path = realpath(path, NULL); /* NULL: the link leads nowhere, and is replaced */
+    if (!file->path)
+        file->path = hs_strndup(path, strlen(path));
     file->buffer = hs_alloc(BUFFER_BYTES, 1);
-    if (!file->path || !file->temporary || !file->buffer) {
-        free_parts(file);
-        return hs_fail_nomem(err, BUFFER_BYTES, path);
-    }
-    (void)snprintf(file->temporary, temporary_bytes, "%s.%ld.tmp", path, (long)getpid());
-    file->stream = fopen(file->temporary, "wbe");
-    if (!file->stream) {
-        const hstu_status status = hs_fail_errno(err, errno, "cannot create '%s'", file->temporary);
+    if (!file->path || !file->buffer)
+        status = hs_fail_nomem(err, BUFFER_BYTES, path);
+    else
+        status = open_stream(file, err);
+    if (status != HSTU_OK) {
         free_parts(file);
         return status;
     }
@@ -52,9 +104,7 @@ hstu_status hs_outfile_open(hs_outfile **out, const char *path, hstu_error *err)
 
 hstu_status hs_outfile_write(hs_outfile *file, const void *data, size_t n, hstu_error *err)
 {
-    if (n && fwrite(data, 1, n, file->stream) != n)
-        return hs_fail_errno(err, errno, "cannot write '%s'", file->temporary);
-    return HSTU_OK;
+    return n && fwrite(data, 1, n, file->stream) != n ? fail_write(file, err) : HSTU_OK;
 }
 
 hstu_status hs_outfile_printf(hs_outfile *file, hstu_error *err, const char *fmt, ...)
@@ -63,7 +113,7 @@ hstu_status hs_outfile_printf(hs_outfile *file, hstu_error *err, const char *fmt
     va_start(args, fmt);
     const int n = vfprintf(file->stream, fmt, args);
     va_end(args);
-    return n < 0 ? hs_fail_errno(err, errno, "cannot write '%s'", file->temporary) : HSTU_OK;
+    return n < 0 ? fail_write(file, err) : HSTU_OK;
 }
 
 hstu_status hs_outfile_commit(hs_outfile *file, hstu_error *err)
@@ -71,13 +121,13 @@ hstu_status hs_outfile_commit(hs_outfile *file, hstu_error *err)
     if (!file)
         return HSTU_OK;
     hstu_status status = HSTU_OK;
-    if (fflush(file->stream) != 0 || fsync(fileno(file->stream)) != 0)
-        status = hs_fail_errno(err, errno, "cannot write '%s'", file->temporary);
+    if (fflush(file->stream) != 0 || (file->temporary && fsync(fileno(file->stream)) != 0))
+        status = fail_write(file, err);
     if (fclose(file->stream) != 0 && status == HSTU_OK)
-        status = hs_fail_errno(err, errno, "cannot write '%s'", file->temporary);
-    if (status == HSTU_OK && rename(file->temporary, file->path) != 0)
+        status = fail_write(file, err);
+    if (file->temporary && status == HSTU_OK && rename(file->temporary, file->path) != 0)
         status = hs_fail_errno(err, errno, "cannot rename '%s' to '%s'", file->temporary, file->path);
-    if (status != HSTU_OK)
+    if (file->temporary && status != HSTU_OK)
         (void)remove(file->temporary);
     free_parts(file);
     return status;
@@ -88,6 +138,40 @@ void hs_outfile_discard(hs_outfile *file)
     if (!file)
         return;
     (void)fclose(file->stream);
-    (void)remove(file->temporary);
+    if (file->temporary)
+        (void)remove(file->temporary);
     free_parts(file);
+}
+
+/* "<base>.<process id>.<n>.tmp" of a process that is no more. */
+static bool is_left_over(const char *name, const char *base)
+{
+    const size_t n = strlen(base);
+    if (strncmp(name, base, n) != 0 || name[n] != '.' || name[n + 1] < '1' || name[n + 1] > '9')
+        return false;
+    char *end = NULL;
+    const long id = strtol(name + n + 1, &end, 10);
+    if (*end != '.' || (long)(pid_t)id != id)
+        return false;
+    const size_t digits = strspn(end + 1, "0123456789");
+    return digits && strcmp(end + 1 + digits, ".tmp") == 0 && kill((pid_t)id, 0) != 0 && errno == ESRCH;
+}
+
+void hs_outfile_sweep(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[4096] = ".";
+    if (slash && (size_t)(slash - path) + 1 >= sizeof folder)
+        return;
+    if (slash)
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path) + 1, path);
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return;
+    const struct dirent *entry;
+    while ((entry = readdir(dir))) {
+        if (is_left_over(entry->d_name, slash ? slash + 1 : path))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    (void)closedir(dir);
 }

@@ -8,15 +8,19 @@
 
 typedef struct hs_outfile hs_outfile;
 
-/* Creates "<path>.<process id>.tmp" beside `path`. */
+/* Creates "<path>.<process id>.<n>.tmp" beside `path`, or beside the file that a symbolic link `path` leads to. A device,
+ * pipe or terminal is written directly: it can be neither replaced nor taken back. */
 hstu_status hs_outfile_open(hs_outfile **out, const char *path, hstu_error *err);
 /* Buffered. After a failure only hs_outfile_discard is of use. */
 hstu_status hs_outfile_write(hs_outfile *file, const void *data, size_t n, hstu_error *err);
 __attribute__((format(printf, 3, 4))) hstu_status hs_outfile_printf(
     hs_outfile *file, hstu_error *err, const char *fmt, ...);
-/* Flushes to the disk, renames to `path` and frees `file`, on failure too (nothing remains then). NULL is HSTU_OK. */
+/* Flushes to the disk, renames to `path` (a file that it replaces leaves its permissions) and frees `file`, on failure
+ * too (nothing remains then). NULL is HSTU_OK. */
 hstu_status hs_outfile_commit(hs_outfile *file, hstu_error *err);
 /* Removes the temporary file and frees `file`; NULL is fine. */
 void hs_outfile_discard(hs_outfile *file);
+/* Removes the temporary files that killed processes left beside `path`. */
+void hs_outfile_sweep(const char *path);
 
 #endif

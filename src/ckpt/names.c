@@ -53,6 +53,9 @@ static const char *const MODULES[] = {"collections", "_codecs"};
 static const char *const BUILTINS[] = {"bool", "bytearray", "bytes", "complex", "dict", "float", "getattr", "int",
     "list", "long", "object", "range", "slice", "str", "tuple", "unicode", "xrange"};
 
+/* More than any name has; what a hostile file repeats from the memo is examined again each time. */
+enum { MAX_PART_BYTES = 512 };
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static bool equals(const char *text, size_t bytes, const char *expected)
@@ -90,7 +93,8 @@ static bool is_identifier(const char *text, size_t bytes, bool dots)
 bool hs_pkl_name_find(int64_t *out, const char *module, size_t module_bytes, const char *name, size_t name_bytes)
 {
     /* A dotted attribute ("os.system" under torch.utils) would lead out of the module: exact names only. */
-    if (!is_identifier(module, module_bytes, true) || !is_identifier(name, name_bytes, false))
+    if (module_bytes > MAX_PART_BYTES || name_bytes > MAX_PART_BYTES || !is_identifier(module, module_bytes, true) ||
+        !is_identifier(name, name_bytes, false))
         return false;
     for (size_t i = 0; i < COUNT(KNOWN); i++) {
         if (equals(module, module_bytes, KNOWN[i].module) && equals(name, name_bytes, KNOWN[i].name)) {
@@ -99,6 +103,8 @@ bool hs_pkl_name_find(int64_t *out, const char *module, size_t module_bytes, con
         }
     }
     *out = HS_PKL_NAME_INERT;
+    if (equals(module, module_bytes, "torch._utils") && name_bytes > 9 && memcmp(name, "_rebuild_", 9) == 0)
+        *out = HS_PKL_NAME_REBUILD_OTHER;
     const char *dot = memchr(module, '.', module_bytes);
     const size_t top_bytes = dot ? (size_t)(dot - module) : module_bytes;
     if (in_list(module, top_bytes, TREES, COUNT(TREES)) || in_list(module, module_bytes, MODULES, COUNT(MODULES)))

@@ -6,7 +6,6 @@
 #include "ckpt/pickle_int.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_PROTOCOL = 5 };
@@ -229,33 +228,21 @@ static hstu_status long_op(hs_pkl_reader *r, int width)
     return push_int(r, integer);
 }
 
+/* FLOAT (a line of text) and BINFLOAT (8 bytes): the value is not kept, nothing needs it. */
 static hstu_status float_op(hs_pkl_reader *r, unsigned char op)
 {
-    double value = 0;
-    if (op == 'G') { /* BINFLOAT: big-endian */
-        const unsigned char *p = NULL;
+    const unsigned char *p = NULL;
+    const char *line = NULL;
+    size_t bytes = 0;
+    if (op == 'G') {
         HS_TRY(take_bytes(r, 8, &p));
-        uint64_t bits = 0;
-        for (int i = 0; i < 8; i++)
-            bits = bits << 8 | p[i];
-        memcpy(&value, &bits, sizeof value);
-    } else {
-        const char *line = NULL;
-        size_t bytes = 0;
-        char text[64], *end = NULL;
-        HS_TRY(take_line(r, &line, &bytes));
-        if (bytes == 0 || bytes >= sizeof text)
-            return hs_pkl_fail(r, HSTU_EFORMAT, "a FLOAT is no number");
-        memcpy(text, line, bytes);
-        text[bytes] = '\0';
-        value = strtod(text, &end);
-        if (end != text + bytes)
-            return hs_pkl_fail(r, HSTU_EFORMAT, "a FLOAT is no number");
+        return push(r, hs_pkl_new(r, HS_PKL_FLOAT));
     }
-    hs_pkl_object *object = hs_pkl_new(r, HS_PKL_FLOAT);
-    if (object)
-        object->as.real = value;
-    return push(r, object);
+    HS_TRY(take_line(r, &line, &bytes));
+    bool good = bytes > 0;
+    for (size_t i = 0; i < bytes && good; i++)
+        good = line[i] && strchr("0123456789+-.eEinfa", line[i]);
+    return good ? push(r, hs_pkl_new(r, HS_PKL_FLOAT)) : hs_pkl_fail(r, HSTU_EFORMAT, "a FLOAT is no number");
 }
 
 static hstu_status number_op(hs_pkl_reader *r, unsigned char op)
@@ -425,7 +412,9 @@ static hstu_status push_name(hs_pkl_reader *r, const char *module, size_t module
     hs_pkl_object *object = hs_pkl_new(r, HS_PKL_GLOBAL);
     if (!object)
         return hs_pkl_fail_memory(r);
-    if (!hs_pkl_name_find(&object->as.integer, module, module_bytes, name, bytes)) {
+    object->as.global.name = name;
+    object->as.global.bytes = bytes;
+    if (!hs_pkl_name_find(&object->as.global.id, module, module_bytes, name, bytes)) {
         char shown_module[100], shown_name[100];
         printable(shown_module, sizeof shown_module, module, module_bytes);
         printable(shown_name, sizeof shown_name, name, bytes);

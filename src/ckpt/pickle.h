@@ -17,8 +17,8 @@ typedef enum hs_pkl_kind {
     HS_PKL_NONE,
     HS_PKL_BOOL,
     HS_PKL_INT,
-    HS_PKL_LONG, /* an integer past 64 bits: its two's complement bytes, or its digits */
-    HS_PKL_FLOAT,
+    HS_PKL_LONG,  /* an integer past 64 bits: its two's complement bytes, or its digits */
+    HS_PKL_FLOAT, /* whatever its value */
     HS_PKL_STR,
     HS_PKL_BYTES,
     HS_PKL_TUPLE,
@@ -53,12 +53,17 @@ typedef struct hs_pkl_object {
     hs_pkl_kind kind;
     bool on_path, barren; /* for walks, which must neither loop nor repeat: false when the pickle has been read */
     union {
-        int64_t integer; /* HS_PKL_BOOL, HS_PKL_INT; HS_PKL_GLOBAL: an index of names.c */
-        double real;
+        int64_t integer; /* HS_PKL_BOOL, HS_PKL_INT */
+        struct {
+            int64_t id;       /* of names.c */
+            const char *name; /* not NUL-terminated, without the module */
+            size_t bytes;
+        } global; /* HS_PKL_GLOBAL */
         struct {
             const char *text; /* not NUL-terminated; in the pickle or in its arena */
             size_t bytes;
-        } string; /* HS_PKL_STR (valid UTF-8), HS_PKL_BYTES, HS_PKL_LONG */
+        } string; /* HS_PKL_STR (valid UTF-8), HS_PKL_BYTES, HS_PKL_LONG; HS_PKL_INERT: what it was made with when
+                     it stands for a tensor of a kind that is not supported, else empty */
         struct {
             struct hs_pkl_object **item; /* HS_PKL_DICT: key, value, key, value ... as they were set */
             size_t n, cap;

@@ -40,7 +40,7 @@ void *hs_pkl_alloc(hs_pkl_reader *r, size_t n, size_t size);
 hs_pkl_object *hs_pkl_new(hs_pkl_reader *r, hs_pkl_kind kind);
 /* Appends n items to a sequence or dictionary. */
 hstu_status hs_pkl_extend(hs_pkl_reader *r, hs_pkl_object *seq, hs_pkl_object *const *item, size_t n);
-/* Grows a heap array to hold n elements, n never more than the bytes read. */
+/* Grows a heap array to hold n elements, n never more than the bytes read; HSTU_EUNSUP past 2 GiB. */
 hstu_status hs_pkl_reserve(const hs_pkl_reader *r, void **array, size_t *cap, size_t n, size_t size);
 bool hs_pkl_utf8(const char *text, size_t bytes);
 /* Decodes a protocol 0 string (quoted, Python's escapes) or unicode string (\u escapes) into *out. */
@@ -60,6 +60,7 @@ typedef enum hs_pkl_name {
     HS_PKL_NAME_REBUILD_TENSOR_V2,
     HS_PKL_NAME_REBUILD_PARAMETER,
     HS_PKL_NAME_REBUILD_FROM_TYPE,
+    HS_PKL_NAME_REBUILD_OTHER, /* tensors of kinds that are not supported */
     HS_PKL_NAME_UNTYPED_STORAGE,
     HS_PKL_NAME_STORAGE /* + hs_dtype */
 } hs_pkl_name;

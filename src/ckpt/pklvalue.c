@@ -98,6 +98,8 @@ hstu_status hs_pkl_reserve(const hs_pkl_reader *r, void **array, size_t *cap, si
     size_t grown_cap = 2 * *cap + 64;
     if (grown_cap < n)
         grown_cap = n;
+    if (grown_cap > MAX_BYTES / size)
+        return hs_pkl_fail(r, HSTU_EUNSUP, "it needs a stack or memo of more than %zu bytes", MAX_BYTES);
     void *grown = hs_realloc(*array, grown_cap, size);
     if (!grown)
         return hs_fail_nomem(r->err, grown_cap * size, r->path);

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* The newest version of the zip container that PyTorch defines. */
 enum { MAX_ARCHIVE_VERSION = 10, MAX_NAME_BYTES = 4096 };
@@ -208,6 +209,12 @@ hstu_status hs_pth_read(hs_statedict *out, hs_mapfile *map, const char *path, hs
 hstu_status hs_ckpt_open(hs_statedict *out, const char *path, hstu_error *err)
 {
     hs_mapfile map = {0};
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return hs_fail(err, HSTU_EUNSUP, 0,
+            "'%.200s' is a folder: expected a PyTorch or safetensors file; checkpoint folders such as NVIDIA's are not "
+            "part of this version",
+            path);
     HS_TRY(hs_mapfile_open(&map, path, err));
     const hstu_status status =
         hs_safetensors_recognise(&map) ? hs_safetensors_read(out, &map, path, err) : hs_pth_read(out, &map, path, err);

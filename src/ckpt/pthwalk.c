@@ -133,6 +133,18 @@ static hstu_status emit_child(walker *w, size_t i, const hs_pkl_tensor *tensor)
     return emit(w, f->group, name, tensor);
 }
 
+/* Counts a tensor that was not read, and keeps the name of the first. */
+static hstu_status note_unread(walker *w, size_t i, const hs_pkl_object *object)
+{
+    if (w->dict.n_unread++)
+        return HSTU_OK;
+    w->text.len = 0;
+    HS_TRY(append_name(w, &w->frame[w->n_frames - 1], i));
+    HS_TRY(take_text(w, &w->dict.unread_name));
+    w->dict.unread_kind = hs_arena_strndup(&w->dict.arena, object->as.string.text, object->as.string.bytes);
+    return w->dict.unread_kind ? HSTU_OK : hs_fail_nomem(w->err, object->as.string.bytes, w->path);
+}
+
 /* A container that is already on the way to itself, or that is known to hold no tensor, is not entered. */
 static hstu_status enter(walker *w, hs_pkl_object *object)
 {
@@ -174,6 +186,8 @@ static hstu_status walk(walker *w, hs_pkl_object *root)
         hs_pkl_object *object = child(f, i);
         if (object->kind == HS_PKL_TENSOR)
             HS_TRY(emit_child(w, i, object->as.tensor));
+        else if (object->kind == HS_PKL_INERT && object->as.string.bytes)
+            HS_TRY(note_unread(w, i, object));
         else
             HS_TRY(enter(w, object));
     }

@@ -7,6 +7,9 @@
  * bytes, whichever is more. PyTorch writes such views after expand(); without a limit they are bombs. */
 enum { MAX_EXPANSION = 64, FREE_EXPANSION_BYTES = 1 << 20 };
 
+/* PyTorch's keys are numbers. Records are sorted by key: long equal ones would make that slow. */
+enum { MAX_KEY_BYTES = 256 };
+
 static bool is_container(const hs_pkl_object *object)
 {
     return object->kind == HS_PKL_LIST || object->kind == HS_PKL_TUPLE;
@@ -121,6 +124,17 @@ static hstu_status rebuild_parameter(hs_pkl_reader *r, const hs_pkl_object *args
     return HSTU_OK;
 }
 
+/* A tensor that cannot be read: harmless unless a weight is missing in its place. */
+static hstu_status make_other_tensor(hs_pkl_reader *r, const hs_pkl_object *global, hs_pkl_object **out)
+{
+    *out = hs_pkl_new(r, HS_PKL_INERT);
+    if (!*out)
+        return hs_pkl_fail_memory(r);
+    (*out)->as.string.text = global->as.global.name;
+    (*out)->as.string.bytes = global->as.global.bytes;
+    return HSTU_OK;
+}
+
 /* args: function, type, its arguments, a state, which is ignored. Tensor subclasses (sharded tensors) become inert. */
 static hstu_status rebuild_from_type(hs_pkl_reader *r, const hs_pkl_object *args, hs_pkl_object **out)
 {
@@ -128,16 +142,16 @@ static hstu_status rebuild_from_type(hs_pkl_reader *r, const hs_pkl_object *args
         return hs_pkl_fail(r, HSTU_EFORMAT, "_rebuild_from_type_v2 must have 4 arguments, the third of them a tuple");
     const hs_pkl_object *function = args->as.seq.item[0], *type = args->as.seq.item[1];
     *out = r->inert;
-    if (function->kind != HS_PKL_GLOBAL || type->kind != HS_PKL_GLOBAL || type->as.integer != HS_PKL_NAME_TENSOR_TYPE)
-        return HSTU_OK;
-    switch (function->as.integer) {
+    if (function->kind != HS_PKL_GLOBAL || type->kind != HS_PKL_GLOBAL || type->as.global.id != HS_PKL_NAME_TENSOR_TYPE)
+        return type->kind == HS_PKL_GLOBAL ? make_other_tensor(r, type, out) : HSTU_OK;
+    switch (function->as.global.id) {
     case HS_PKL_NAME_REBUILD_TENSOR:
     case HS_PKL_NAME_REBUILD_TENSOR_V2:
-        return rebuild_tensor(r, args->as.seq.item[2], function->as.integer == HS_PKL_NAME_REBUILD_TENSOR_V2, out);
+        return rebuild_tensor(r, args->as.seq.item[2], function->as.global.id == HS_PKL_NAME_REBUILD_TENSOR_V2, out);
     case HS_PKL_NAME_REBUILD_PARAMETER:
         return rebuild_parameter(r, args->as.seq.item[2], out);
     default:
-        return HSTU_OK;
+        return make_other_tensor(r, function, out);
     }
 }
 
@@ -184,7 +198,7 @@ hstu_status hs_pkl_call(hs_pkl_reader *r, const hs_pkl_object *callable, const h
         return HSTU_OK;
     if (callable->kind != HS_PKL_GLOBAL)
         return hs_pkl_fail(r, HSTU_EFORMAT, "a value is called that is no name");
-    switch (callable->as.integer) {
+    switch (callable->as.global.id) {
     case HS_PKL_NAME_ORDERED_DICT:
         return make_dict(r, args, out);
     case HS_PKL_NAME_DEFAULT_DICT:
@@ -204,6 +218,8 @@ hstu_status hs_pkl_call(hs_pkl_reader *r, const hs_pkl_object *callable, const h
         return rebuild_parameter(r, args, out);
     case HS_PKL_NAME_REBUILD_FROM_TYPE:
         return rebuild_from_type(r, args, out);
+    case HS_PKL_NAME_REBUILD_OTHER:
+        return make_other_tensor(r, callable, out);
     default:
         return HSTU_OK;
     }
@@ -243,12 +259,16 @@ static hstu_status read_storage(const hs_pkl_reader *r, const hs_pkl_object *id,
     hs_pkl_object *const *part = id->as.seq.item;
     if (!is_text(part[0], "storage"))
         return hs_pkl_fail(r, HSTU_EFORMAT, "a persistent id must be of the kind 'storage'");
-    if (part[1]->kind != HS_PKL_GLOBAL || part[1]->as.integer < HS_PKL_NAME_UNTYPED_STORAGE)
-        return hs_pkl_fail(r, HSTU_EUNSUP, "a storage's type is none of the supported torch storages");
-    if (part[2]->kind != HS_PKL_STR || part[3]->kind != HS_PKL_STR)
-        return hs_pkl_fail(r, HSTU_EFORMAT, "a storage's key and location must be strings");
-    storage->untyped = part[1]->as.integer == HS_PKL_NAME_UNTYPED_STORAGE;
-    storage->dtype = storage->untyped ? HS_U8 : (hs_dtype)(part[1]->as.integer - HS_PKL_NAME_STORAGE);
+    if (part[1]->kind != HS_PKL_GLOBAL)
+        return hs_pkl_fail(r, HSTU_EFORMAT, "a storage's type must be a name");
+    if (part[1]->as.global.id < HS_PKL_NAME_UNTYPED_STORAGE)
+        return hs_pkl_fail(r, HSTU_EUNSUP, "the storage type '%.*s' is not supported",
+            part[1]->as.global.bytes > 64 ? 64 : (int)part[1]->as.global.bytes, part[1]->as.global.name);
+    if (part[2]->kind != HS_PKL_STR || part[3]->kind != HS_PKL_STR || part[2]->as.string.bytes > MAX_KEY_BYTES)
+        return hs_pkl_fail(r, HSTU_EFORMAT,
+            "a storage's key and location must be strings, and its key have at most %d bytes", MAX_KEY_BYTES);
+    storage->untyped = part[1]->as.global.id == HS_PKL_NAME_UNTYPED_STORAGE;
+    storage->dtype = storage->untyped ? HS_U8 : (hs_dtype)(part[1]->as.global.id - HS_PKL_NAME_STORAGE);
     storage->key = part[2]->as.string.text;
     storage->key_bytes = part[2]->as.string.bytes;
     const int64_t element_bytes = (int64_t)hs_dtype_bytes(storage->dtype);

@@ -163,6 +163,19 @@ static hstu_status read_central(
     return HSTU_OK;
 }
 
+/* Entries that share bytes would make a small file cost hours of CRC. */
+static hstu_status take_room(const hs_zip *zip, const hs_zip_entry *entry, uint64_t *room, hstu_error *err)
+{
+    if (entry->method != 0) /* its size is that of the expanded bytes, which are never read */
+        return HSTU_OK;
+    if (entry->size > *room)
+        return hs_fail(err, HSTU_EFORMAT, entry->header_at,
+            "%s: the zip entry '%.*s' of %llu bytes reaches past the central directory or shares bytes with others",
+            zip->path, (int)entry->name_bytes, entry->name, (unsigned long long)entry->size);
+    *room -= entry->size;
+    return HSTU_OK;
+}
+
 static int compare_bytes(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
 {
     const int order = memcmp(a, b, a_bytes < b_bytes ? a_bytes : b_bytes);
@@ -186,10 +199,11 @@ hstu_status hs_zip_open(
     zip.entry = hs_arena_alloc(arena, zip.n_entries, sizeof *zip.entry);
     if (!zip.entry)
         return hs_fail_nomem(err, zip.n_entries * sizeof *zip.entry, path);
-    uint64_t at = dir.at;
+    uint64_t at = dir.at, room = dir.at;
     for (size_t i = 0; i < zip.n_entries; i++) {
         uint64_t used = 0;
         HS_TRY(read_central(&zip, data + at, dir.at + dir.size - at, &zip.entry[i], &used, err));
+        HS_TRY(take_room(&zip, &zip.entry[i], &room, err));
         at += used;
     }
     if (at != dir.at + dir.size)

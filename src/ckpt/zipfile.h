@@ -29,8 +29,8 @@ typedef struct hs_zip {
 } hs_zip;
 
 /* Reads the central directory; keeps data and path, allocates from `arena`. HSTU_EFORMAT: no end record at the very
- * end of the file, counts or offsets that contradict each other or the file, an empty name or one with a NUL, a name
- * that stands twice; HSTU_EUNSUP: an archive in several parts. */
+ * end of the file, counts or offsets that contradict each other or the file, entries larger than the file together, an
+ * empty name or one with a NUL, a name that stands twice; HSTU_EUNSUP: an archive in several parts. */
 hstu_status hs_zip_open(
     hs_zip *out, hs_arena *arena, const unsigned char *data, size_t size, const char *path, hstu_error *err);
 /* The entry named by exactly these bytes, or NULL. */

@@ -84,7 +84,7 @@ static split_result split_row(hs_csv *csv, cursor *c, size_t limit)
     csv->row_quoted = false;
     for (;;) {
         if (c->n_fields == limit)
-            return problem(c, limit == HS_CSV_MAX_COLUMNS ? "there are too many columns" : "there are too many fields");
+            return problem(c, csv->column ? "there are more fields than columns" : "there are too many columns");
         const split_result result = split_field(csv, c);
         if (result != SPLIT_ROW)
             return result;

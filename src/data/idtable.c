@@ -55,17 +55,6 @@ bool hs_idtable_add(hs_idtable *table, int64_t id, uint32_t *number)
     return true;
 }
 
-bool hs_idtable_find(const hs_idtable *table, int64_t id, uint32_t *number)
-{
-    if (!table->n_slots)
-        return false;
-    const size_t i = probe(table, id);
-    if (!table->slot[i])
-        return false;
-    *number = table->slot[i] - 1;
-    return true;
-}
-
 void hs_idtable_free(hs_idtable *table)
 {
     hs_free(table->id);

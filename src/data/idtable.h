@@ -15,8 +15,6 @@ typedef struct hs_idtable {
 
 /* The number of `id`, which is added when it is new. False without memory or past 2^31 ids. */
 bool hs_idtable_add(hs_idtable *table, int64_t id, uint32_t *number);
-/* False when the id is not there. */
-bool hs_idtable_find(const hs_idtable *table, int64_t id, uint32_t *number);
 void hs_idtable_free(hs_idtable *table);
 
 #endif

@@ -87,13 +87,15 @@ static int compare_logs(const void *left, const void *right)
     return strcmp(x->name, y->name);
 }
 
-/* The set's logs in a folder, in order. A folder that cannot be read holds none. */
+/* The set's logs in a folder, in order. A folder that is not there holds none. */
 static hstu_status scan_logs(found_logs *found, const hs_kuairand_set *set, const char *folder, hstu_error *err)
 {
     found->n = 0;
     DIR *dir = opendir(folder);
-    if (!dir)
+    if (!dir && (errno == ENOENT || errno == ENOTDIR))
         return HSTU_OK;
+    if (!dir)
+        return hs_fail_errno(err, errno, "cannot read the folder '%s'", folder);
     hstu_status status = HSTU_OK;
     const struct dirent *entry;
     while (status == HSTU_OK && (entry = readdir(dir))) {
@@ -180,7 +182,7 @@ static hstu_status check_published(const found_logs *found, const hs_kuairand_se
             continue;
         if (!allow_missing)
             return hs_fail(err, HSTU_ENOENT, 0,
-                "'%s/%s.csv' does not exist: %s has it; put it there, or pass allow_missing_logs to go on without it",
+                "'%s/%s.csv' does not exist: %s has it; put it there, or go on without it with --allow_missing_logs",
                 folder, set->log[i], set->name);
         HS_TRY(hs_warnings_add(warnings, err, "the log %s.csv of %s is missing", set->log[i], set->name));
     }

@@ -10,6 +10,7 @@
 #include "data/warnings.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -196,6 +197,17 @@ static cJSON *metadata_json(const preprocessing *p)
     return NULL;
 }
 
+/* Before hours of reading: the folder must take new files. What killed runs left there goes. */
+static hstu_status prepare_folder(const preprocessing *p, hstu_error *err)
+{
+    if (faccessat(AT_FDCWD, p->files.folder.text, W_OK | X_OK, AT_EACCESS) != 0)
+        return hs_fail_errno(err, errno, "cannot write into '%s'", p->files.folder.text);
+    hs_outfile_sweep(p->sequences_path.text);
+    hs_outfile_sweep(p->sessions_path.text);
+    hs_outfile_sweep(p->metadata_path.text);
+    return HSTU_OK;
+}
+
 /* Makes the three files under temporary names. */
 static hstu_status write_files(preprocessing *p, hstu_error *err)
 {
@@ -267,6 +279,7 @@ static hstu_status run(preprocessing *p, hstu_error *err)
     HS_TRY(hs_path_join(&p->sequences_path, folder, "sequences.safetensors", err));
     HS_TRY(hs_path_join(&p->sessions_path, folder, "processed_inference_sequences.csv", err));
     HS_TRY(hs_path_join(&p->metadata_path, folder, "metadata.json", err));
+    HS_TRY(prepare_folder(p, err));
     HS_TRY(read_logs(p, err));
     HS_TRY(hs_events_sort(&p->events, &p->options->progress, err));
     HS_TRY(read_features(p, err));

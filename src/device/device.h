@@ -17,7 +17,7 @@ typedef enum hs_activation { HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU, HS_ACT_GELU 
 
 /* out[r, :] = scale * table[id[r], :] + position[position_id[r], :].
  * out [rows, D]; table [table_rows, D] and position [position_rows, D] row-major without gaps; id and position_id [rows].
- * position may be NULL (the term is left out). Every id lies inside its table: the caller has checked. */
+ * Every id lies inside its table: the caller has checked. */
 typedef struct hs_embed_args {
     hs_mat out;
     const float *table;
@@ -80,7 +80,10 @@ typedef struct hs_time_bucket_args {
 /* HSTU pointwise attention, arXiv:2402.17152 eq. (2), per user and head h:
  *   out[i, h] = inv_n * sum over j <= i of silu(q[i, h] . k[j, h] + bias[i, j]) * v[j, h].
  * q, k [rows, H * dqk], v, out [rows, H * dv], head-major columns; they may be column slices of one matrix. bias NULL: 0.
- * inv_n = 1 / N, the trained constant, never 1 / length. */
+ * inv_n = 1 / N, the trained constant, never 1 / length.
+ * Later rows j > i count for nothing while v is finite. A row of v that is not finite may make rows a little before it NaN
+ * (a masked weight is 0, and 0 x Inf is NaN), here and in softmax attention: of finite weights it can only come by
+ * overflow, and the user's newest row, which is all that leaves a model, sees every row anyway. */
 typedef struct hs_silu_attn_args {
     hs_mat out, q, k, v;
     hs_jagged users;

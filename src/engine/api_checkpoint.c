@@ -3,13 +3,9 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "ckpt/pth.h"
+#include "engine/engine.h"
 #include "model/bind.h"
-#include "model/config.h"
-#include "model/family.h"
 #include "model/infer.h"
-
-#include <string.h>
 
 struct hstu_checkpoint {
     hs_statedict dict;
@@ -20,17 +16,11 @@ struct hstu_checkpoint {
     char *path, *config_name, *config_json;
 };
 
-static hstu_status copy_text(char **out, const char *text, hstu_error *err)
-{
-    *out = hs_strndup(text, strlen(text));
-    return *out ? HSTU_OK : hs_fail_nomem(err, strlen(text) + 1, "a name");
-}
-
 /* The family's weights beside the file's tensors. Nothing but `config` may contradict the tensors. */
 static hstu_status compare(hstu_checkpoint *c, const char *config, hstu_error *err)
 {
     if (config) {
-        HS_TRY(copy_text(&c->config_name, config, err));
+        HS_TRY(hs_engine_copy_text(&c->config_name, config, err));
         HS_TRY(hs_config_open(&c->config, c->config_name, err));
     } else {
         hs_config_init(&c->config, c->path);
@@ -48,7 +38,7 @@ hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const 
     hstu_checkpoint *c = hs_calloc(1, sizeof *c);
     if (!c)
         return hs_fail_nomem(err, sizeof *c, "a checkpoint");
-    HS_TRY_GOTO(copy_text(&c->path, path, err));
+    HS_TRY_GOTO(hs_engine_copy_text(&c->path, path, err));
     HS_TRY_GOTO(hs_ckpt_open(&c->dict, c->path, err));
     c->recognised = hs_family_recognise(&c->dict);
     if (c->recognised.name && !c->recognised.not_supported)

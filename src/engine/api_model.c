@@ -40,7 +40,7 @@ static hstu_status check_options(const hstu_model_options *o, hstu_error *err)
     return HSTU_OK;
 }
 
-static hstu_status copy_text(char **out, const char *text, hstu_error *err)
+hstu_status hs_engine_copy_text(char **out, const char *text, hstu_error *err)
 {
     *out = hs_strndup(text, strlen(text));
     return *out ? HSTU_OK : hs_fail_nomem(err, strlen(text) + 1, "a name");
@@ -64,12 +64,12 @@ static hstu_status path_beside(char **out, const char *checkpoint, hstu_error *e
 static hstu_status find_config(hstu_model *m, hs_config *config, const char *name, hstu_error *err)
 {
     if (name) {
-        HS_TRY(copy_text(&m->config, name, err));
+        HS_TRY(hs_engine_copy_text(&m->config, name, err));
         return hs_config_open(config, m->config, err);
     }
     const char *own = m->path ? hs_statedict_metadata(&m->dict, metadata_key) : NULL;
     if (own) {
-        HS_TRY(copy_text(&m->config, m->path, err));
+        HS_TRY(hs_engine_copy_text(&m->config, m->path, err));
         return hs_config_parse(config, own, strlen(own), m->config, err);
     }
     if (m->path) {
@@ -84,8 +84,12 @@ static hstu_status find_config(hstu_model *m, hs_config *config, const char *nam
         hs_free(m->config);
         m->config = NULL;
     }
-    HS_TRY(copy_text(&m->config, default_config, err));
-    return hs_config_open(config, m->config, err);
+    HS_TRY(hs_engine_copy_text(&m->config, default_config, err));
+    HS_TRY(hs_config_open(config, m->config, err));
+    if (m->path) /* sizes of this preset that contradict the tensors are nothing that the caller has asked for */
+        config->source =
+            "the default configuration kuairand_gr (none stands beside the checkpoint: name one with --config)";
+    return HSTU_OK;
 }
 
 static hstu_status refuse_family(const hs_recognised *r, const hs_statedict *dict, hstu_error *err)
@@ -101,9 +105,31 @@ static hstu_status refuse_family(const hs_recognised *r, const hs_statedict *dic
 static hstu_status bind_checkpoint(hstu_model *m, hs_config *config, hstu_error *err)
 {
     const hs_recognised recognised = hs_family_recognise(&m->dict);
+    hstu_status status = HSTU_OK;
     if (recognised.family == HS_FAMILY_UNKNOWN || recognised.not_supported)
-        return refuse_family(&recognised, &m->dict, err);
-    return hs_model_bind(&m->model, config, m->dev, &m->dict, &recognised, err);
+        status = refuse_family(&recognised, &m->dict, err);
+    else
+        status = hs_model_bind(&m->model, config, m->dev, &m->dict, &recognised, err);
+    if (status == HSTU_ESHAPE || status == HSTU_EUNSUP)
+        hs_statedict_mention_unread(&m->dict, err);
+    return status;
+}
+
+static hstu_status open_device(hs_device **out, const hstu_model_options *o, hstu_error *err)
+{
+    return hs_device_open(out, o->device ? o->device : "cpu", o->threads, err);
+}
+
+hstu_status hstu_model_options_check(const hstu_model_options *options, hstu_error *err)
+{
+    hstu_model_options o;
+    hs_device *dev = NULL;
+    hstu_model_options_init(&o);
+    HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_model_options_init", err));
+    HS_TRY(check_options(&o, err));
+    HS_TRY(open_device(&dev, &o, err));
+    hs_device_close(dev);
+    return HSTU_OK;
 }
 
 static hstu_status make_random(hstu_model *m, hs_config *config, const hstu_model_options *o, hstu_error *err)
@@ -133,11 +159,11 @@ hstu_status hstu_model_open(
     if (!m)
         return hs_fail_nomem(err, sizeof *m, "a model");
     m->threads = o.threads;
+    HS_TRY_GOTO(open_device(&m->dev, &o, err));
     if (checkpoint) {
-        HS_TRY_GOTO(copy_text(&m->path, checkpoint, err));
+        HS_TRY_GOTO(hs_engine_copy_text(&m->path, checkpoint, err));
         HS_TRY_GOTO(hs_ckpt_open(&m->dict, m->path, err));
     }
-    HS_TRY_GOTO(hs_device_open(&m->dev, o.device ? o.device : "cpu", o.threads, err));
     HS_TRY_GOTO(find_config(m, &config, o.config, err));
     if (checkpoint)
         HS_TRY_GOTO(bind_checkpoint(m, &config, err));

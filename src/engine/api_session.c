@@ -8,14 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whatever the result, close_lane frees what the lane holds. */
 static hstu_status open_lane(hs_lane *lane, const hstu_model *model, int threads, hstu_error *err)
 {
     hs_arena_init(&lane->scratch, SIZE_MAX / 4);
     HS_TRY(hs_device_open(&lane->dev, model->dev->name, threads, err));
     if (strcmp(lane->dev->isa, model->dev->isa) != 0) { /* packed weights fit one set of kernels */
-        hs_device_close(lane->dev);
-        return hs_fail(err, HSTU_EDEVICE, 0, "the model was opened for %s kernels, a session would now use others",
-            model->dev->isa);
+        return hs_fail(err, HSTU_EDEVICE, 0,
+            "the model was opened for %s kernels, but a session opened now would use %s kernels", model->dev->isa,
+            lane->dev->isa);
     }
     return HSTU_OK;
 }
@@ -42,8 +43,8 @@ hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_
             status = hs_fail_nomem(err, n * sizeof *s->part, "a session");
             goto fail;
         }
-        for (; s->n_parts < n; s->n_parts++)
-            HS_TRY_GOTO(open_lane(&s->part[s->n_parts], model, 1, err));
+        while (s->n_parts < n)
+            HS_TRY_GOTO(open_lane(&s->part[s->n_parts++], model, 1, err));
     }
     *out = s;
     return HSTU_OK;
@@ -62,12 +63,6 @@ void hstu_session_close(hstu_session *session)
     hs_free(session->part);
     hs_arena_free(&session->call);
     hs_free(session);
-}
-
-static hstu_status alloc_rows(hs_arena *arena, int64_t **out, size_t n, hstu_error *err)
-{
-    *out = hs_arena_alloc(arena, n, sizeof **out);
-    return *out ? HSTU_OK : hs_fail_nomem(err, n * sizeof **out, "the batch");
 }
 
 static hstu_status make_embeddings(hstu_session *s, const hs_request *r, float **out, hstu_error *err)
@@ -144,7 +139,7 @@ static hstu_status sort_candidates(
         return hs_fail(
             err, HSTU_EINVAL, 0, "user %zu: candidate id %" PRId64 " is outside 1 .. %" PRId64, user, id[i], most);
     }
-    HS_TRY(alloc_rows(&s->call, &sorted, n, err));
+    HS_TRY(hs_engine_alloc_ids(&s->call, &sorted, n, err));
     sort_ids(sorted, &out->n, id, n);
     out->id = sorted;
     return HSTU_OK;
@@ -180,8 +175,8 @@ static hstu_status find_seen(hstu_session *s, const hs_request *r, answer *a, hs
     size_t rows = 0;
     for (size_t u = 0; u < b->n_users; u++)
         rows += (size_t)(b->offset[u + 1] - r->first[u]);
-    HS_TRY(alloc_rows(&s->call, &a->seen_offset, b->n_users + 1, err));
-    HS_TRY(alloc_rows(&s->call, &a->seen, rows, err));
+    HS_TRY(hs_engine_alloc_ids(&s->call, &a->seen_offset, b->n_users + 1, err));
+    HS_TRY(hs_engine_alloc_ids(&s->call, &a->seen, rows, err));
     a->seen_offset[0] = 0;
     for (size_t u = 0; u < b->n_users; u++) {
         size_t n = 0;
@@ -196,11 +191,11 @@ static hstu_status alloc_answer(hstu_session *s, answer *a, size_t n_users, hstu
     size_t places = 0;
     if (!hs_mul_size(n_users, a->k, &places))
         return hs_fail(err, HSTU_EINVAL, 0, "k = %zu is too large for %zu users", a->k, n_users);
-    HS_TRY(alloc_rows(&s->call, &a->item, places, err));
+    HS_TRY(hs_engine_alloc_ids(&s->call, &a->item, places, err));
     a->score = hs_arena_alloc(&s->call, places, sizeof *a->score);
     if (!a->score)
         return hs_fail_nomem(err, places * sizeof *a->score, "the scores");
-    return a->target ? alloc_rows(&s->call, &a->rank, n_users, err) : HSTU_OK;
+    return a->target ? hs_engine_alloc_ids(&s->call, &a->rank, n_users, err) : HSTU_OK;
 }
 
 /* Users first .. end - 1, who share their candidates. */
@@ -211,7 +206,7 @@ static hstu_status find_top(
     const int64_t dim = m->config.item_embedding_dim;
     int64_t *seen_offset = NULL;
     if (a->seen && first > 0) { /* offsets of a part start at 0 too */
-        HS_TRY(alloc_rows(&s->call, &seen_offset, end - first + 1, err));
+        HS_TRY(hs_engine_alloc_ids(&s->call, &seen_offset, end - first + 1, err));
         for (size_t u = first; u <= end; u++)
             seen_offset[u - first] = a->seen_offset[u] - a->seen_offset[first];
     } else {
@@ -239,18 +234,28 @@ static hstu_status find_top(
         err);
 }
 
-/* One pass over the table for everybody, or, when users bring candidates, one for each user. */
+static size_t n_own_candidates(const hstu_batch *b, size_t user)
+{
+    return (size_t)(b->cand_offset[user + 1] - b->cand_offset[user]);
+}
+
+/* One pass over the table for everybody, or, when users bring candidates, one for each of these and one for each run of
+ * others. */
 static hstu_status find_all(
     hstu_session *s, const hstu_batch *b, const answer *a, const candidates *shared, hstu_error *err)
 {
     if (!b->cand_offset)
         return find_top(s, a, shared, 0, b->n_users, err);
-    for (size_t u = 0; u < b->n_users; u++) {
-        const size_t n = (size_t)(b->cand_offset[u + 1] - b->cand_offset[u]);
+    size_t end = 0;
+    for (size_t u = 0; u < b->n_users; u = end) {
         candidates own = *shared;
-        if (n)
-            HS_TRY(sort_candidates(s, &own, b->cand_id + b->cand_offset[u], n, NULL, u, err));
-        HS_TRY(find_top(s, a, &own, u, u + 1, err));
+        end = u + 1;
+        if (n_own_candidates(b, u) > 0)
+            HS_TRY(sort_candidates(s, &own, b->cand_id + b->cand_offset[u], n_own_candidates(b, u), NULL, u, err));
+        else
+            while (end < b->n_users && n_own_candidates(b, end) == 0)
+                end++;
+        HS_TRY(find_top(s, a, &own, u, end, err));
     }
     return HSTU_OK;
 }

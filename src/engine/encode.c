@@ -4,13 +4,17 @@
 
 #include "base/error.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 /* A forward pass takes whole users until it holds this many events: the workspace does not grow with the batch. One thread
  * alone wants the workspace in its own cache. */
 enum { WHOLE_CHUNK_ROWS = 4096, PART_CHUNK_ROWS = 512 };
 
-/* Some 100 microseconds of one core: twice what it takes to wake a sleeping thread and wait for it. */
+/* Threads that share out a batch take slices of it: several each, so that they end together, but not too small ones. */
+enum { SLICES_PER_PART = 4, SLICE_ROWS = 32 };
+
+/* Some 100 microseconds of one core: twice what it takes to wake sleeping threads and wait for them. */
 static const double ALONE_MULTIPLY_ADDS = 4e6;
 
 hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds)
@@ -18,7 +22,7 @@ hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds)
     return session->part && multiply_adds < ALONE_MULTIPLY_ADDS ? &session->part[0] : &session->whole;
 }
 
-static hstu_status alloc_rows(hs_arena *arena, int64_t **out, size_t n, hstu_error *err)
+hstu_status hs_engine_alloc_ids(hs_arena *arena, int64_t **out, size_t n, hstu_error *err)
 {
     *out = hs_arena_alloc(arena, n, sizeof **out);
     return *out ? HSTU_OK : hs_fail_nomem(err, n * sizeof **out, "the batch");
@@ -36,14 +40,14 @@ static hstu_status gather_input(
     const hstu_batch *b = r->batch;
     const size_t n = end - first;
     int64_t *offset = NULL, *item = NULL, *time = NULL;
-    HS_TRY(alloc_rows(&lane->scratch, &offset, n + 1, err));
+    HS_TRY(hs_engine_alloc_ids(&lane->scratch, &offset, n + 1, err));
     offset[0] = 0;
     for (size_t i = 0; i < n; i++)
         offset[i + 1] = offset[i] + (b->offset[first + i + 1] - r->first[first + i]);
     const size_t rows = (size_t)offset[n];
-    HS_TRY(alloc_rows(&lane->scratch, &item, rows, err));
+    HS_TRY(hs_engine_alloc_ids(&lane->scratch, &item, rows, err));
     if (r->uses_time)
-        HS_TRY(alloc_rows(&lane->scratch, &time, rows, err));
+        HS_TRY(hs_engine_alloc_ids(&lane->scratch, &time, rows, err));
     for (size_t i = 0; i < n; i++) {
         const size_t bytes = (size_t)(offset[i + 1] - offset[i]) * sizeof *item;
         memcpy(item + offset[i], b->item_id + r->first[first + i], bytes);
@@ -59,14 +63,15 @@ static hstu_status gather_input(
     return HSTU_OK;
 }
 
-/* A run of users, and where their embeddings go. */
+/* A batch, and where its embeddings go. */
 typedef struct job {
     const hs_model *model;
     const hs_request *request;
     float *emb;
     hs_lane *part;
-    size_t n_parts;
-    int64_t rows; /* of all users */
+    int64_t rows, longest; /* events of all users, and of one */
+    size_t n_slices;
+    _Atomic size_t next; /* slice that no thread has taken yet */
 } job;
 
 /* Users first .. end - 1 in passes of at most `most` rows, or of one user. */
@@ -88,10 +93,10 @@ static hstu_status encode_users(const job *j, hs_lane *lane, size_t first, size_
     return HSTU_OK;
 }
 
-/* The first user of part i, when parts are cut at equal numbers of rows. */
-static size_t part_begin(const job *j, size_t i)
+/* The first user of a slice, when slices are cut at equal numbers of rows. */
+static size_t slice_begin(const job *j, size_t slice)
 {
-    const double want = (double)j->rows * (double)i / (double)j->n_parts;
+    const double want = (double)j->rows * (double)slice / (double)j->n_slices;
     double rows = 0;
     size_t user = 0;
     while (user < j->request->batch->n_users && rows < want)
@@ -101,45 +106,64 @@ static size_t part_begin(const job *j, size_t i)
 
 static void encode_part(void *ctx, int64_t i)
 {
-    const job *j = ctx;
+    job *j = ctx;
     hs_lane *lane = &j->part[i];
-    const size_t end = (size_t)i + 1 == j->n_parts ? j->request->batch->n_users : part_begin(j, (size_t)i + 1);
-    lane->status = encode_users(j, lane, part_begin(j, (size_t)i), end, PART_CHUNK_ROWS, &lane->err);
+    lane->status = HSTU_OK;
+    while (lane->status == HSTU_OK) {
+        const size_t slice = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
+        if (slice >= j->n_slices)
+            break;
+        lane->status =
+            encode_users(j, lane, slice_begin(j, slice), slice_begin(j, slice + 1), PART_CHUNK_ROWS, &lane->err);
+    }
 }
 
-/* Many short histories: the threads take a part of the users each and meet once. Otherwise they share every operation. */
-static bool worth_parting(const job *j)
+/* Each thread takes whole users, and they meet once. */
+static hstu_status encode_parted(hstu_session *session, job *j, hstu_error *err)
 {
-    int64_t longest = 0;
-    for (size_t u = 0; u < j->request->batch->n_users; u++)
-        longest = rows_of(j->request, u) > longest ? rows_of(j->request, u) : longest;
-    return j->n_parts > 1 && longest * (int64_t)j->n_parts <= j->rows;
+    const size_t most = session->n_parts * SLICES_PER_PART;
+    j->n_slices = (size_t)j->rows / SLICE_ROWS + 1 < most ? (size_t)j->rows / SLICE_ROWS + 1 : most;
+    hs_op_parallel(session->whole.dev, (int64_t)session->n_parts, encode_part, j);
+    for (size_t i = 0; i < session->n_parts; i++) {
+        if (j->part[i].status != HSTU_OK) {
+            if (err)
+                *err = j->part[i].err;
+            return j->part[i].status;
+        }
+    }
+    return HSTU_OK;
+}
+
+/* A layer has about 6 D^2 weights (u, v, q, k, the output and, in SASRec, the feed-forward part). */
+static double layer_multiply_adds(const hs_config *c, int64_t rows)
+{
+    const double dim = (double)c->item_embedding_dim;
+    return 6 * dim * dim * (double)rows;
+}
+
+/* Threads that take whole users wait for the longest history; threads that share every operation wait for each other several
+ * times in a layer. */
+static bool worth_parting(const hstu_session *session, const job *j)
+{
+    const hs_config *c = &j->model->config;
+    if (!session->part || j->request->batch->n_users == 1)
+        return false;
+    if (layer_multiply_adds(c, j->rows) * (double)c->num_blocks < ALONE_MULTIPLY_ADDS)
+        return false;
+    return layer_multiply_adds(c, j->longest) < ALONE_MULTIPLY_ADDS ||
+           j->longest * (int64_t)session->n_parts <= j->rows;
 }
 
 hstu_status hs_engine_encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err)
 {
-    job j = {
-        .model = &session->model->model,
-        .request = request,
-        .emb = emb,
-        .part = session->part,
-        .n_parts = session->n_parts,
-    };
-    for (size_t u = 0; u < request->batch->n_users; u++)
-        j.rows += rows_of(request, u);
-    /* A layer has about 6 D^2 weights (u, v, q, k, the output and, in SASRec, the feed-forward part). */
-    const hs_config *c = &j.model->config;
-    const double dim = (double)c->item_embedding_dim;
-    hs_lane *lane = hs_engine_lane(session, (double)j.rows * (double)c->num_blocks * 6 * dim * dim);
-    if (lane != &session->whole || !worth_parting(&j))
-        return encode_users(&j, lane, 0, request->batch->n_users, WHOLE_CHUNK_ROWS, err);
-    hs_op_parallel(session->whole.dev, (int64_t)j.n_parts, encode_part, &j);
-    for (size_t i = 0; i < j.n_parts; i++) {
-        if (j.part[i].status != HSTU_OK) {
-            if (err)
-                *err = j.part[i].err;
-            return j.part[i].status;
-        }
+    job j = {.model = &session->model->model, .request = request, .emb = emb, .part = session->part};
+    for (size_t u = 0; u < request->batch->n_users; u++) {
+        const int64_t rows = rows_of(request, u);
+        j.rows += rows;
+        j.longest = rows > j.longest ? rows : j.longest;
     }
-    return HSTU_OK;
+    if (worth_parting(session, &j))
+        return encode_parted(session, &j, err);
+    hs_lane *lane = hs_engine_lane(session, layer_multiply_adds(&j.model->config, j.rows));
+    return encode_users(&j, lane, 0, request->batch->n_users, WHOLE_CHUNK_ROWS, err);
 }

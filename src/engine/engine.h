@@ -26,7 +26,7 @@ typedef struct hs_lane {
 struct hstu_session {
     const hstu_model *model;
     hs_lane whole; /* all threads */
-    hs_lane *part; /* [n_parts], one thread each, for batches of many short histories; NULL with one thread */
+    hs_lane *part; /* [n_parts], one thread each, for batches of several users; NULL with one thread */
     size_t n_parts;
     hs_arena call; /* one call */
 };
@@ -45,11 +45,17 @@ typedef struct hs_request {
 hstu_status hs_request_check(
     hs_request *out, const hs_config *config, const hstu_batch *batch, hs_arena *arena, hstu_error *err);
 
-/* Where a computation of about so many multiply-adds runs: one thread alone when waking others would take longer. */
+/* Where so many multiply-adds, which threads would share and then meet, are done: by one thread when waking others would take
+ * longer. */
 hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds);
 
 /* The user embeddings of a checked batch, emb [n_users, D]. */
 hstu_status hs_engine_encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err);
+
+/* A copy of the text, freed with hs_free. */
+hstu_status hs_engine_copy_text(char **out, const char *text, hstu_error *err);
+/* Room for n numbers in `arena`. */
+hstu_status hs_engine_alloc_ids(hs_arena *arena, int64_t **out, size_t n, hstu_error *err);
 
 /* Copies a caller's options of `size` bytes over the defaults in `own`: older callers know fewer members. */
 hstu_status hs_engine_read_options(void *own, size_t own_size, const void *given, const char *init, hstu_error *err);

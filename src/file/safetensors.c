@@ -65,6 +65,15 @@ static hstu_status read_dtype(const parser *p, const cJSON *item, const char *na
         p->path, name, dtype->valuestring);
 }
 
+/* A whole number of the member `key` of a tensor's description. */
+static hstu_status read_number(const parser *p, const cJSON *item, const char *key, const char *name, int64_t *out)
+{
+    if (hs_json_int(item, out, key, p->path, NULL) == HSTU_OK)
+        return HSTU_OK;
+    return hs_fail(p->err, HSTU_EFORMAT, 0, "%s: the %s of tensor '%.120s' must be whole numbers of at most 2^53",
+        p->path, key, name);
+}
+
 /* The shape with row-major strides; *bytes is the tensor's size. */
 static hstu_status read_shape(const parser *p, const cJSON *item, const char *name, hs_tensor *t, uint64_t *bytes)
 {
@@ -75,7 +84,7 @@ static hstu_status read_shape(const parser *p, const cJSON *item, const char *na
     {
         if (t->rank == HS_MAX_RANK)
             return fail_tensor(p, name, "has more than 8 dimensions, which is not supported");
-        HS_TRY(hs_json_int(size, &t->shape[t->rank], name, p->path, p->err));
+        HS_TRY(read_number(p, size, "shape", name, &t->shape[t->rank]));
         if (t->shape[t->rank] < 0)
             return fail_tensor(p, name, "has a negative size");
         t->rank++;
@@ -104,8 +113,8 @@ static hstu_status read_offsets(const parser *p, const cJSON *item, const char *
     int64_t begin = 0, end = 0;
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2)
         return fail_tensor(p, name, "has no data_offsets of two numbers");
-    HS_TRY(hs_json_int(offsets->child, &begin, name, p->path, p->err));
-    HS_TRY(hs_json_int(offsets->child->next, &end, name, p->path, p->err));
+    HS_TRY(read_number(p, offsets->child, "data_offsets", name, &begin));
+    HS_TRY(read_number(p, offsets->child->next, "data_offsets", name, &end));
     if (begin < 0 || end < begin || (uint64_t)end > p->data_bytes)
         return hs_fail(p->err, HSTU_EFORMAT, 0,
             "%s: tensor '%.120s' has the offsets %lld to %lld, but the data has %llu bytes", p->path, name,

@@ -28,6 +28,8 @@ typedef struct hs_statedict {
     size_t n_entries;
     hs_metadata *metadata; /* [n_metadata]: safetensors' __metadata__; none for PyTorch files */
     size_t n_metadata;
+    size_t n_unread;                       /* tensors of kinds that are not supported: they are no entries */
+    const char *unread_name, *unread_kind; /* of the first: its name, the class or function that makes it */
     hs_mapfile map;
     hs_arena arena; /* entries, names, metadata, and the tensors that had to be copied */
 } hs_statedict;
@@ -36,6 +38,8 @@ typedef struct hs_statedict {
 const hs_entry *hs_statedict_find(const hs_statedict *dict, const char *group, const char *name);
 /* The value of a metadata key, or NULL. */
 const char *hs_statedict_metadata(const hs_statedict *dict, const char *key);
+/* When a weight is missing: adds to the sentence of `err` (NULL is fine) that tensors were not read, if any were not. */
+void hs_statedict_mention_unread(const hs_statedict *dict, hstu_error *err);
 /* Accepts a zeroed dictionary. */
 void hs_statedict_close(hs_statedict *dict);
 

@@ -201,7 +201,9 @@ static hstu_status start(hs_safetensors_writer *w, hstu_error *err)
     hstu_status status = HSTU_OK;
     unsigned char length[8];
     if (!put_header(&json, w))
-        status = hs_fail(err, HSTU_EINVAL, 0, "%s: its header exceeds %d bytes or memory", w->path, MAX_HEADER_BYTES);
+        status = json.out_of_memory
+                     ? hs_fail_nomem(err, json.len, w->path)
+                     : hs_fail(err, HSTU_EINVAL, 0, "%s: its header exceeds %d bytes", w->path, MAX_HEADER_BYTES);
     for (size_t i = 0; i < sizeof length; i++)
         length[i] = (unsigned char)((uint64_t)json.len >> 8 * i);
     if (status == HSTU_OK)

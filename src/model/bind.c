@@ -169,7 +169,7 @@ static hstu_status fail_shape(
     char expected[96], found[96], keys[96];
     const hs_tensor wanted = {.rank = w->rank, .shape = {w->shape[0], w->shape[1], w->shape[2]}};
     mention_keys(keys, sizeof keys, w, config);
-    return hs_fail(err, HSTU_ESHAPE, 0, "%.100s: tensor '%s' has shape %s, but %.80s asks for %s%s", b->dict->path,
+    return hs_fail(err, HSTU_ESHAPE, 0, "%.100s: tensor '%s' has shape %s, but %.120s asks for %s%s", b->dict->path,
         w->name, hs_tensor_shape_text(t, found, sizeof found), config->source,
         hs_tensor_shape_text(&wanted, expected, sizeof expected), keys);
 }

@@ -101,7 +101,7 @@ static hstu_status settle_heads(hs_config *c, const seen *s, hstu_error *err)
     if (s->uvqk_cols == 0 || s->o_in == 0 || s->uvqk_cols > 4 * (int64_t)HS_MAX_DIM ||
         s->o_in > 3 * (int64_t)HS_MAX_DIM)
         return HSTU_OK;
-    if (s->o_in >= s->uvqk_cols / 2 && !hs_config_is_given(c, "concat_ua"))
+    if (s->o_in >= s->uvqk_cols / 2)
         HS_TRY(hs_config_settle(c, "concat_ua", 1, what, err));
     const int64_t hv = c->concat_ua ? s->o_in / 3 : s->o_in;
     const int64_t hqk = s->uvqk_cols / 2 - hv;

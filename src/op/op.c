@@ -38,10 +38,9 @@ hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
     HS_TRY(hs_op_check_range(op, "the table's rows", a->table_rows, 0, max_rows, err));
     HS_TRY(hs_op_check_pointer(op, "the table", a->table, rows, err));
     HS_TRY(hs_op_check_ids(op, "an id", a->id, rows, a->table_rows, err));
-    if (a->position) {
-        HS_TRY(hs_op_check_range(op, "the position table's rows", a->position_rows, 0, max_rows, err));
-        HS_TRY(hs_op_check_ids(op, "a position", a->position_id, rows, a->position_rows, err));
-    }
+    HS_TRY(hs_op_check_range(op, "the position table's rows", a->position_rows, 0, max_rows, err));
+    HS_TRY(hs_op_check_pointer(op, "the position table", a->position, rows, err));
+    HS_TRY(hs_op_check_ids(op, "a position", a->position_id, rows, a->position_rows, err));
     return dev->table->embed(dev, a, err);
 }
 

@@ -10,6 +10,10 @@
 int64_t hs_tensor_elements(const hs_tensor *t)
 {
     int64_t n = 1;
+    for (int d = 0; d < t->rank; d++) {
+        if (t->shape[d] == 0) /* the other sizes may be anything */
+            return 0;
+    }
     for (int d = 0; d < t->rank; d++)
         n *= t->shape[d];
     return n;
@@ -17,6 +21,8 @@ int64_t hs_tensor_elements(const hs_tensor *t)
 
 bool hs_tensor_contiguous(const hs_tensor *t)
 {
+    if (hs_tensor_elements(t) == 0)
+        return true;
     int64_t expected = 1;
     for (int d = t->rank - 1; d >= 0; d--) {
         if (t->shape[d] != 1 && t->stride[d] != expected)
@@ -131,6 +137,8 @@ typedef struct walk {
 static void walk_next(walk *w)
 {
     for (int d = w->t->rank - 1; d >= 0; d--) {
+        if (w->t->shape[d] == 1) /* its stride leads nowhere, and may be too large to add */
+            continue;
         w->offset += w->t->stride[d];
         if (++w->index[d] < w->t->shape[d])
             return;

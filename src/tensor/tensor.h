@@ -15,13 +15,13 @@ typedef struct hs_tensor {
     hs_dtype dtype;
     int rank;                    /* 0 for a scalar */
     int64_t shape[HS_MAX_RANK];  /* each >= 0 */
-    int64_t stride[HS_MAX_RANK]; /* in elements, >= 0 */
+    int64_t stride[HS_MAX_RANK]; /* in elements, >= 0; anything where a size is 0 or 1 */
     const void *data;            /* element [0, ..., 0]; any alignment; NULL when a size is 0 */
 } hs_tensor;
 
-/* Product of the sizes. The reader that made the tensor has checked that it does not overflow. */
+/* Product of the sizes. The reader that made the tensor has checked that it does not overflow unless a size is 0. */
 int64_t hs_tensor_elements(const hs_tensor *t);
-/* Row-major without gaps. */
+/* Row-major without gaps; so is a tensor without elements. */
 bool hs_tensor_contiguous(const hs_tensor *t);
 bool hs_tensor_shape_is(const hs_tensor *t, int rank, const int64_t *shape);
 /* "[64, 128]"; cut to fit. Returns buf. */

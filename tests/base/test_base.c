@@ -145,6 +145,7 @@ static void test_json_is_strict(void **state)
     assert_int_equal(parse("{\"a\": 1, \"b\": {\"c\": 1, \"d\": 2, \"c\": 3}}", &err), HSTU_EFORMAT);
     assert_string_equal(err.msg, "f.json: the JSON key 'c' stands twice in one object");
     cJSON *root = NULL;
+    assert_int_equal(hs_json_parse(&root, NULL, 0, "f.json", &err), HSTU_EFORMAT); /* an empty file's map */
     assert_int_equal(hs_json_parse(&root, "1\0", 2, "f.json", &err), HSTU_EFORMAT);
     char deep[5000];
     memset(deep, '[', sizeof deep - 1);
@@ -214,6 +215,83 @@ static void test_files(void **state)
     assert_int_equal(rmdir(folder), 0); /* fails if a temporary file remained */
 }
 
+static void write_file(const char *path, const char *text)
+{
+    hs_outfile *file = NULL;
+    hstu_error err;
+    if (hs_outfile_open(&file, path, &err) != HSTU_OK || hs_outfile_write(file, text, strlen(text), &err) != HSTU_OK ||
+        hs_outfile_commit(file, &err) != HSTU_OK)
+        fail_msg("%s", err.msg);
+}
+
+static void expect_file(const char *path, const char *text)
+{
+    hs_mapfile map = {0};
+    hstu_error err;
+    assert_int_equal(hs_mapfile_open(&map, path, &err), HSTU_OK);
+    assert_int_equal(map.size, strlen(text));
+    assert_memory_equal(map.data, text, map.size);
+    hs_mapfile_close(&map);
+}
+
+/* What stands at the target is a link, a private file, a folder, or a file that someone made under our temporary name. */
+static void test_outfile_targets(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/hstu_base_XXXXXX", path[64], link[64], taken[96];
+    hs_outfile *file = NULL;
+    hstu_error err;
+    struct stat st;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/file", folder);
+    (void)snprintf(link, sizeof link, "%s/link", folder);
+    (void)snprintf(taken, sizeof taken, "%s.%ld.0.tmp", path, (long)getpid());
+    write_file(path, "old");
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(symlink("file", link), 0);
+    write_file(link, "through the link");
+    expect_file(path, "through the link");
+    assert_int_equal(lstat(link, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+
+    assert_int_equal(symlink("file", taken), 0);
+    assert_int_equal(hs_outfile_open(&file, path, &err), HSTU_OK);
+    assert_int_equal(hs_outfile_write(file, "x", 1, &err), HSTU_OK);
+    expect_file(path, "through the link");
+    assert_int_equal(hs_outfile_commit(file, &err), HSTU_OK);
+    expect_file(path, "x");
+    assert_int_equal(lstat(taken, &st), 0); /* not ours: it stays */
+
+    assert_int_equal(hs_outfile_open(&file, folder, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "it is a folder"));
+    assert_int_equal(unlink(taken), 0);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* Devices are written, not replaced; a full disk is an error with the system's reason. */
+static void test_outfile_devices(void **state)
+{
+    (void)state;
+    hs_outfile *file = NULL;
+    hstu_error err;
+    struct stat st;
+    write_file("/dev/null", "gone");
+    assert_int_equal(stat("/dev/null", &st), 0);
+    assert_true(S_ISCHR(st.st_mode));
+    if (access("/dev/full", W_OK) != 0)
+        return;
+    assert_int_equal(hs_outfile_open(&file, "/dev/full", &err), HSTU_OK);
+    assert_int_equal(hs_outfile_write(file, "x", 1, &err), HSTU_OK);
+    assert_int_equal(hs_outfile_commit(file, &err), HSTU_EIO);
+    assert_string_equal(err.msg, "cannot write '/dev/full': No space left on device");
+    assert_int_equal(stat("/dev/full", &st), 0);
+    assert_true(S_ISCHR(st.st_mode));
+}
+
 static void test_system_limits(void **state)
 {
     (void)state;
@@ -233,6 +311,8 @@ int main(void)
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_json_members),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_outfile_targets),
+        cmocka_unit_test(test_outfile_devices),
         cmocka_unit_test(test_system_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

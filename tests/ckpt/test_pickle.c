@@ -88,9 +88,14 @@ static void floats(void **state)
 {
     (void)state;
     assert_int_equal(READ("G\x3f\xf8\0\0\0\0\0\0."), HSTU_OK);
-    assert_true(root_of_kind(HS_PKL_FLOAT)->as.real == 1.5);
-    assert_int_equal(READ("F-2.25\n."), HSTU_OK);
-    assert_true(root_of_kind(HS_PKL_FLOAT)->as.real == -2.25);
+    root_of_kind(HS_PKL_FLOAT);
+    assert_int_equal(READ("G\x3f\xf8\0\0\0\0\0."), HSTU_EFORMAT);
+    static const char *const good[] = {"-2.25", "1e-06", "inf", "-inf", "nan", "1e+16"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[16];
+        assert_int_equal(read_pickle(text, (size_t)snprintf(text, sizeof text, "F%s\n.", good[i])), HSTU_OK);
+        root_of_kind(HS_PKL_FLOAT);
+    }
     assert_int_equal(READ("F1.5x\n."), HSTU_EFORMAT);
     assert_int_equal(READ("F\n."), HSTU_EFORMAT);
 }
@@ -100,6 +105,12 @@ static void strings(void **state)
     (void)state;
     assert_int_equal(READ("S'a\\x41\\n\\'b'\n."), HSTU_OK);
     assert_string(root_of_kind(HS_PKL_STR), "aA\n'b", 5);
+    assert_int_equal(READ("S\"it's \\\\ \\\"\"\n."), HSTU_OK);
+    assert_string(root_of_kind(HS_PKL_STR), "it's \\ \"", 8);
+    assert_int_equal(READ("S'\\xff'\n."), HSTU_OK);
+    assert_string(root_of_kind(HS_PKL_BYTES), "\xff", 1);
+    assert_int_equal(READ("S'a\"\n."), HSTU_EFORMAT);
+    assert_int_equal(READ("S'\n."), HSTU_EFORMAT);
     assert_int_equal(READ("V\\u4e16\xe9\\U0001F600\n."), HSTU_OK);
     assert_string(root_of_kind(HS_PKL_STR), "\xe4\xb8\x96\xc3\xa9\xf0\x9f\x98\x80", 9);
     assert_int_equal(READ("\x8c\2\xc3\xa9."), HSTU_OK);
@@ -276,6 +287,30 @@ static void bombs_are_bounded(void **state)
     assert_int_equal(read_pickle("", 0), HSTU_EFORMAT);
 }
 
+/* A name or a storage's key is examined at each use, and a use costs a few bytes of pickle: long ones are refused. */
+static void long_names_and_keys_are_refused(void **state)
+{
+    (void)state;
+    static const char letters[] = "aaaaaaaaaaaaaaaa";
+    static const char storage[] = "0(X\7\0\0\0storagectorch\nFloatStorage\nh\1X\3\0\0\0cpuK\4tQ.";
+    size_t size = 0;
+    /* "torch." and 506 or 522 letters. */
+    char *text = repeat("ctorch.aaaaaaaaaa", letters, 31, "\nT\n.", &size);
+    assert_int_equal(read_pickle(text, size), HSTU_OK);
+    free(text);
+    text = repeat("ctorch.aaaaaaaaaa", letters, 32, "\nT\n.", &size);
+    assert_int_equal(read_pickle(text, size), HSTU_EUNSUP);
+    free(text);
+    for (size_t n = 16; n <= 17; n++) {
+        char file[512] = {'X', (char)(n * 16), (char)(n >> 4), 0, 0};
+        memset(file + 5, '7', n * 16);
+        memcpy(file + 5 + n * 16, "q\1", 2);
+        memcpy(file + 7 + n * 16, storage, sizeof storage - 1);
+        assert_int_equal(read_pickle(file, 7 + n * 16 + sizeof storage - 1), n == 16 ? HSTU_OK : HSTU_EFORMAT);
+    }
+    assert_non_null(strstr(error.msg, "at most 256 bytes"));
+}
+
 /* An ordered dictionary made again and again from one list: each costs the whole list, five bytes of pickle. */
 static void memory_is_limited(void **state)
 {
@@ -316,6 +351,7 @@ int main(void)
         cmocka_unit_test(tensors),
         cmocka_unit_test(bombs_are_bounded),
         cmocka_unit_test(memory_is_limited),
+        cmocka_unit_test(long_names_and_keys_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, close_pickle);
 }

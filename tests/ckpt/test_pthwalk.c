@@ -130,6 +130,24 @@ static void containers_are_consistent(void **state)
     assert_int_equal(read_file(protocol, sizeof protocol - 1), HSTU_EUNSUP);
 }
 
+/* Python 2 wrote every text as bytes, and whole numbers of tensors as long ones. */
+static void python_2_files_load(void **state)
+{
+    (void)state;
+    static const char file[] =
+        "\x80\2\x8a\x0al\xfc\x9c"
+        "F\xf9 j\xa8P\x19.\x80\2M\xe9\3.\x80\2}q\1(U\x10protocol_versionq\2M\xe9\3U\x0dlittle_endianq\3\x88u."
+        "\x80\2ccollections\nOrderedDict\nq\1]q\2]q\3(U\1wq\4ctorch._utils\n_rebuild_tensor_v2\nq\5((U\7storageq\6"
+        "ctorch\nFloatStorage\nq\7U\1"
+        "0q\x08U\3cpuq\x09\x8a\1\4NtQK\0\x8a\1\4\x85\x8a\1\1\x85\x89"
+        "ccollections\nOrderedDict\n]\x85RtRea\x85R."
+        "\x80\2]U\1"
+        "0a." DATA;
+    expect_ok(read_file(file, sizeof file - 1));
+    assert_int_equal(dict.n_entries, 1);
+    expect_values("", "w", ALL, 4);
+}
+
 static void keys_become_names(void **state)
 {
     (void)state;
@@ -148,6 +166,34 @@ static void keys_become_names(void **state)
     /* What a set or an inert object holds has no name. */
     expect_ok(READ("}(U\1ac__builtin__\nset\n]" PLAIN "a\x85RU\1bctorch.nn\nModule\n)\x81}U\1w" PLAIN "sbu"));
     assert_int_equal(dict.n_entries, 0);
+}
+
+/* Tensors of kinds that are not supported are no entries, and the first is kept for the error about a missing weight. */
+static void unread_tensors_are_mentioned(void **state)
+{
+    (void)state;
+    hstu_error err = {.code = HSTU_ESHAPE, .msg = "x is missing"};
+    expect_ok(READ("}U\1w" PLAIN "s"));
+    assert_int_equal(dict.n_unread, 0);
+    hs_statedict_mention_unread(&dict, &err);
+    assert_string_equal(err.msg, "x is missing");
+    /* A float8 tensor in its untyped storage, one of a subclass, a parameter made of such, and an inert object. */
+    expect_ok(READ("}(U\1w" PLAIN "U\2x\x1b"
+                   "ctorch._utils\n_rebuild_tensor_v3\n(ctorch\ng\n)RK\0K\4\x85K\1\x85\x89Nctorch\nfloat8_e5m2\ntR"
+                   "U\1yctorch._tensor\n_rebuild_from_type_v2\n(ctorch\nf\nctorchrec.x\nSharded\n)NtR"
+                   "U\1zctorch._utils\n_rebuild_parameter\n(ctorch._utils\n_rebuild_qtensor\n)R\x89NtR"
+                   "U\1dctorch\ndevice\n)Ru"));
+    assert_int_equal(dict.n_entries, 1);
+    expect_values("", "w", ALL, 4);
+    assert_int_equal(dict.n_unread, 3);
+    hs_statedict_mention_unread(&dict, &err);
+    hs_statedict_mention_unread(&dict, NULL);
+    assert_string_equal(
+        err.msg, "x is missing; tensors of kinds that are not supported: 3 (the first: 'x?', _rebuild_tensor_v3)");
+    assert_int_equal(READ("(X\7\0\0\0storagectorch\nComplexFloatStorage\nX\1\0\0\0"
+                          "0X\3\0\0\0cpuK\4NtQ"),
+        HSTU_EUNSUP);
+    assert_non_null(strstr(error.msg, "the storage type 'ComplexFloatStorage' is not supported"));
 }
 
 static void ambiguous_names_are_refused(void **state)
@@ -213,7 +259,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(storage_views),
         cmocka_unit_test(containers_are_consistent),
+        cmocka_unit_test(python_2_files_load),
         cmocka_unit_test(keys_become_names),
+        cmocka_unit_test(unread_tensors_are_mentioned),
         cmocka_unit_test(ambiguous_names_are_refused),
         cmocka_unit_test(shared_and_circular_containers),
         cmocka_unit_test(expansion_is_bounded),

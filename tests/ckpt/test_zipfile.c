@@ -189,15 +189,68 @@ static void broken_archives(void **state)
     expect_refused(&a, HSTU_EFORMAT, "counts 200 entries");
 }
 
-/* A size of all ones sends to the zip64 extra field. */
-static void zip64_fields_are_needed(void **state)
+/* Entries whose bytes stand inside one another: CRCs over all of them would cost the square of the file's size. */
+static void shared_bytes_are_refused(void **state)
 {
     (void)state;
     archive a;
     make_good(&a);
-    const size_t directory_at = 2 * 33 + 5;
-    memset(a.data + directory_at + 24, 0xff, 4);
-    expect_refused(&a, HSTU_EFORMAT, "zip64");
+    const size_t directory_at = 2 * 33 + 5, a_record = directory_at + 49;
+    a.data[a_record + 20] = a.data[a_record + 24] = (unsigned char)(directory_at - 5);
+    assert_int_equal(read_b(&a), HSTU_OK); /* as large as is left; "x/a" itself is not read here */
+    a.data[a_record + 20]++;
+    a.data[a_record + 24]++;
+    expect_refused(&a, HSTU_EFORMAT, "shares bytes");
+}
+
+/* Fields of all ones send to the zip64 extra field, which holds those fields alone, in a fixed order. */
+static void zip64_fields(void **state)
+{
+    (void)state;
+    static const struct {
+        bool size, compressed, header_at; /* all ones in the record */
+        unsigned values;                  /* how many the extra field holds */
+        hstu_status status;
+    } cases[] = {
+        {false, false, false, 0, HSTU_OK},
+        {true, true, true, 3, HSTU_OK},
+        {true, true, false, 2, HSTU_OK},
+        {false, false, true, 1, HSTU_OK},
+        {true, false, false, 1, HSTU_OK},
+        {false, false, false, 3, HSTU_OK}, /* not needed: ignored */
+        {true, true, true, 2, HSTU_EFORMAT},
+        {false, false, true, 0, HSTU_EFORMAT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        archive a = {0};
+        unsigned char *d = a.directory;
+        add_entry(&a, "x/b", 3, "hello", 0x3610a686);
+        memset(d + 24, cases[i].size ? 0xff : d[24], cases[i].size ? 4 : 1);
+        memset(d + 20, cases[i].compressed ? 0xff : d[20], cases[i].compressed ? 4 : 1);
+        memset(d + 42, cases[i].header_at ? 0xff : d[42], cases[i].header_at ? 4 : 1);
+        /* An unrelated field stands before it. */
+        d[30] = (unsigned char)(4 + 2 + 4 + 8 * cases[i].values);
+        put(d, &a.directory_size, 0x5455, 2);
+        put(d, &a.directory_size, 2, 2);
+        put(d, &a.directory_size, 0xffff, 2);
+        put(d, &a.directory_size, 1, 2);
+        put(d, &a.directory_size, 8 * cases[i].values, 2);
+        const bool wanted[3] = {cases[i].size, cases[i].compressed, cases[i].header_at};
+        const uint64_t value[3] = {5, 5, 0};
+        size_t n = 0;
+        for (size_t k = 0; k < 3 && n < cases[i].values; k++) {
+            if (wanted[k]) {
+                put(d, &a.directory_size, value[k], 8);
+                n++;
+            }
+        }
+        for (; n < cases[i].values; n++)
+            put(d, &a.directory_size, 77, 8);
+        finish(&a);
+        if (read_b(&a) != cases[i].status)
+            fail_msg("case %zu: %s", i, error.msg);
+        assert_true(cases[i].status == HSTU_OK || strstr(error.msg, "zip64"));
+    }
 }
 
 int main(void)
@@ -206,7 +259,8 @@ int main(void)
         cmocka_unit_test(good_archive),
         cmocka_unit_test(crc_zero_means_none),
         cmocka_unit_test(broken_archives),
-        cmocka_unit_test(zip64_fields_are_needed),
+        cmocka_unit_test(shared_bytes_are_refused),
+        cmocka_unit_test(zip64_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,7 @@ static void test_switch(void **state)
         assert_int_equal(o.value[FILTER_SEEN].number, cases[i].on);
     }
     bad("--filter_seen=yes", "--filter_seen wants on or off, found 'yes'");
+    bad("--filter_seen yes", "--filter_seen wants on or off, found 'yes'");
     bad("--no_filter_seen=on", "takes no value");
     bad("--filter_seen --no_filter_seen", "--filter_seen is given twice");
     bad("--no_quiet", "unknown option '--no_quiet'");

@@ -6,11 +6,15 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -133,6 +137,25 @@ static void test_failures(void **state)
     expect_error("run --data_root no_such_folder", HS_EXIT_FAILED, "write it with 'hstu preprocess");
     expect_error("run --checkpoint no_such_file.pt", HS_EXIT_FAILED, "no_such_file.pt");
     expect_error("preprocess --data_root no_such_folder", HS_EXIT_FAILED, "no_such_folder");
+    expect_error("inspect .", HS_EXIT_FAILED, "'.' is a folder: expected a PyTorch or safetensors file");
+    expect_error("run --checkpoint .", HS_EXIT_FAILED, "'.' is a folder");
+    /* No preprocessing makes these: it is not advised. */
+    expect_error("run --config ml-1m", HS_EXIT_FAILED, "name a sequence file of ml-1m with --dataset");
+    /* What cannot run at all is said first. */
+    expect_error("run --device npu", HS_EXIT_FAILED, "device \"npu\"");
+    expect_error("run --device npu --checkpoint no_such_file.pt", HS_EXIT_FAILED, "device \"npu\"");
+    expect_error("run --dtype bf16 --checkpoint no_such_file.pt", HS_EXIT_FAILED, "dtype 'bf16'");
+}
+
+/* A checkpoint without a configuration beside it is read with the default preset: the sentence shows the way out. */
+static void test_lone_checkpoint(void **state)
+{
+    (void)state;
+    static const char name[] = "test_program.pt";
+    (void)unlink(name);
+    assert_int_equal(symlink(TEST_DATA "/../../examples/data/kuairand-pure-hstu/checkpoint.pt", name), 0);
+    expect_error("run --checkpoint test_program.pt", HS_EXIT_FAILED, "name one with --config");
+    assert_int_equal(unlink(name), 0);
 }
 
 /* Seven users with items 1 .. 9 in Meta's layout. */
@@ -258,6 +281,139 @@ static void test_requests(void **state)
     assert_int_equal(last.out[strlen(last.out) - 1], '\n');
 }
 
+/* Starts "hstu <words>" with standard input from, and standard output into, a pipe; the errors go nowhere. */
+static pid_t start(const char *const *words, int *to, int *from)
+{
+    int in[2], out[2];
+    assert_true(pipe(in) == 0 && pipe(out) == 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char *argument[MAX_ARGUMENTS] = {0};
+        int n = 0;
+        for (; words[n]; n++)
+            argument[n] = strdup(words[n]);
+        const int nowhere = open("/dev/null", O_WRONLY);
+        (void)dup2(in[0], 0);
+        (void)dup2(out[1], 1);
+        (void)dup2(nowhere, 2);
+        (void)close(in[1]);
+        (void)close(out[0]);
+        const int code = hs_program_run(n, argument);
+        for (int i = 0; i < n; i++)
+            free(argument[i]);
+        _exit(code);
+    }
+    (void)close(in[0]);
+    (void)close(out[1]);
+    *to = in[1];
+    *from = out[0];
+    return child;
+}
+
+static void wait_ms(long ms)
+{
+    const struct timespec time = {.tv_nsec = ms * 1000000};
+    (void)nanosleep(&time, NULL);
+}
+
+/* Who feeds requests one by one gets each answer before the next request, and can stop the program while it waits. */
+static void test_conversation(void **state)
+{
+    (void)state;
+    static const char *const words[] = {
+        "hstu", "run", "--config", "ml-1m", "--requests", "-", "--batch_size", "1", "--top_k", "2", NULL};
+    static const char request[] = "{\"user\": 1, \"items\": [4]}\n";
+    int to = -1, from = -1, result = 0;
+    const pid_t child = start(words, &to, &from);
+    for (int i = 0; i < 2; i++) {
+        char answer[256] = "";
+        assert_int_equal(write(to, request, sizeof request - 1), sizeof request - 1);
+        (void)alarm(20); /* an answer that never comes fails the test */
+        assert_true(read(from, answer, sizeof answer - 1) > 0);
+        (void)alarm(0);
+        assert_ptr_equal(strstr(answer, "{\"user\": 1, \"items\": ["), answer);
+    }
+    /* Soon after the answer it waits for the next line; a signal that comes just before is followed by another. */
+    pid_t ended = 0;
+    for (int i = 0; i < 2 && ended == 0; i++) {
+        wait_ms(100);
+        assert_int_equal(kill(child, SIGINT), 0);
+        for (int k = 0; k < 100 && (ended = waitpid(child, &result, WNOHANG)) == 0; k++)
+            wait_ms(20);
+    }
+    assert_int_equal(ended, child);
+    assert_true(WIFEXITED(result) ? WEXITSTATUS(result) == HS_EXIT_INTERRUPTED : WTERMSIG(result) == SIGINT);
+    (void)close(to);
+    (void)close(from);
+}
+
+/* Files that are opened while standard error is closed do not receive the messages. */
+static void test_closed_streams(void **state)
+{
+    (void)state;
+    write_dataset();
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char *argument[] = {strdup("hstu"), strdup("run"), strdup("--config"), strdup("ml-1m"), strdup("--dataset"),
+            strdup(data_path), strdup("--output"), strdup(users_path), strdup("--dump_logits"), NULL};
+        (void)close(0);
+        (void)close(1);
+        (void)close(2);
+        _exit(hs_program_run(9, argument));
+    }
+    int result = 0;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    /* Standard output could not be written, which is a failure. */
+    assert_true(WIFEXITED(result) && WEXITSTATUS(result) == HS_EXIT_FAILED);
+    read_file(users_path, last.out);
+    assert_memory_equal(last.out, "user_id,target,rank,top_k\n10,3,", 31);
+    assert_null(strstr(last.out, "hstu"));
+    assert_int_equal(unlink(users_path), 0);
+}
+
+/* Random weights have as many items as the data set's ids ask for: ids that no model can have are refused. */
+static void test_wild_ids(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rows, *options, *sentence;
+    } cases[] = {
+        {"1,\"[9223372036854775806, 5]\",\"[1, 1]\",2\n", "--item_id_offset 1000",
+            "9223372036854775806 plus the offset 1000"},
+        {"1,\"[7, 5]\",\"[1, 1]\",2\n", "--item_id_offset -7", "7 plus the offset -7 is no item id"},
+        {"1,\"[68719476736, 5]\",\"[1, 1]\",2\n", "", "68719476737"},
+        {"", "", "test_program.csv: expected events, found none"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256], line[128];
+        (void)snprintf(text, sizeof text, "user_id,sequence,actions,length\n%s", cases[i].rows);
+        write_file(data_path, text);
+        (void)snprintf(line, sizeof line, "run --dataset %s %s", data_path, cases[i].options);
+        expect_error(line, HS_EXIT_FAILED, cases[i].sentence);
+    }
+}
+
+/* An option that does nothing here is told. */
+static void test_void_options(void **state)
+{
+    (void)state;
+    char line[256];
+    write_dataset();
+    (void)snprintf(line, sizeof line, "run --config ml-1m --dataset %s --max_sequences 2 --min_events 3", data_path);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    assert_non_null(strstr(last.err, "hstu: warning: --max_sequences has no effect on test_program.csv"));
+    assert_null(strstr(last.err, "--min_events"));
+    write_file(requests_path, "{\"items\": [4]}\n{\"items\": [5]}\n");
+    (void)snprintf(line, sizeof line, "run --config ml-1m --dataset %s --requests %s", data_path, requests_path);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    assert_non_null(strstr(last.err, "hstu: warning: --dataset has no effect"));
+    const char *told = strstr(last.err, "line 1 has no times");
+    assert_non_null(told);
+    assert_null(strstr(told + strlen("line 1 has no times"), "has no times"));
+}
+
 static int remove_files(void **state)
 {
     (void)state;
@@ -277,6 +433,11 @@ int main(void)
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_filter),
         cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_lone_checkpoint),
+        cmocka_unit_test(test_conversation),
+        cmocka_unit_test(test_closed_streams),
+        cmocka_unit_test(test_wild_ids),
+        cmocka_unit_test(test_void_options),
     };
     return cmocka_run_group_tests(tests, NULL, remove_files);
 }

@@ -182,6 +182,34 @@ static void test_line_reader(void **state)
     hs_line_reader_close(&reader);
 }
 
+/* A mark at the beginning of the file is none of its text; the last line's CR without LF ends it as well. */
+static void test_line_ends(void **state)
+{
+    (void)state;
+    const char *path = "test_request_line.tmp";
+    static const char text[] = "\xef\xbb\xbf"
+                               "7\n\xef\xbb\xbf"
+                               "8\n9\r";
+    static const char *const lines[] = {"7",
+        "\xef\xbb\xbf"
+        "8",
+        "9"};
+    hs_line_reader reader;
+    hstu_error err = {0};
+    bool got = false;
+    write_file(path, text, sizeof text - 1);
+    assert_int_equal(hs_line_reader_open(&reader, path, 9, &err), HSTU_OK);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(hs_line_reader_next(&reader, &got, &err), HSTU_OK);
+        assert_true(got);
+        assert_string_equal(reader.text.data, lines[i]);
+    }
+    assert_int_equal(hs_line_reader_next(&reader, &got, &err), HSTU_OK);
+    assert_false(got);
+    hs_line_reader_close(&reader);
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +218,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_line_reader),
+        cmocka_unit_test(test_line_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,7 +38,7 @@ static const text_case text_cases[] = {
     {"empty line", "a,b\n1,2\n\n3,4\n", NULL, 3, "the line is empty"},
     {"empty first line", "\na,b\n", NULL, 1, "the line is empty"},
     {"too few fields", "a,b\n1,2\n3\n", NULL, 3, "expected 2 fields, found 1"},
-    {"too many fields", "a,b\n1,2\n3,4,5\n", NULL, 3, "too many fields"},
+    {"too many fields", "a,b\n1,2\n3,4,5\n", NULL, 3, "there are more fields than columns"},
     {"carriage return alone", "a,b\n1\r,2\n", NULL, 2, "carriage return"},
     {"quote inside", "a,b\n1,x\"y\n", NULL, 2, "a quote stands inside"},
     {"text behind a quote", "a,b\n\"1\"x,2\n", NULL, 2, "closing quote"},

@@ -411,6 +411,68 @@ static void test_killed(void **state)
     }
 }
 
+/* What a killed run left goes; what a running process or someone else has there stays. */
+static void test_left_over(void **state)
+{
+    scratch *s = *state;
+    char running[64];
+    copy_tiny(s);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    char dead[3][96];
+    static const char *const names[] = {"sequences.safetensors", "processed_inference_sequences.csv", "metadata.json"};
+    for (size_t i = 0; i < 3; i++) {
+        (void)snprintf(dead[i], sizeof dead[i], "KuaiRand-1K/%s.%ld.0.tmp", names[i], (long)child);
+        scratch_text(s, dead[i], "x");
+    }
+    (void)snprintf(running, sizeof running, "KuaiRand-1K/metadata.json.%ld.7.tmp", (long)getpid());
+    scratch_text(s, running, "x");
+    static const char *const others[] = {"KuaiRand-1K/metadata.json.tmp", "KuaiRand-1K/metadata.json.0.0.tmp",
+        "KuaiRand-1K/metadata.json.12.tmp", "KuaiRand-1K/metadata.json.-5.0.tmp", "KuaiRand-1K/metadata.json.5.0.tmpx"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        scratch_text(s, others[i], "x");
+    const hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
+    assert_int_equal(preprocess(&options, NULL), HSTU_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_false(scratch_exists(s, dead[i]));
+    assert_true(scratch_exists(s, running));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_true(scratch_exists(s, others[i]));
+}
+
+/* A folder that may not be read is told as such, not as absent; one that may not be written is told before any reading. */
+static void test_permissions(void **state)
+{
+    scratch *s = *state;
+    copy_tiny(s);
+    assert_int_equal(chmod(s->folder, 0755), 0);
+    static const struct {
+        const char *folder;
+        mode_t mode;
+        const char *sentence;
+    } cases[] = {{"KuaiRand-1K/data", 0, "cannot read the folder '"}, {"KuaiRand-1K", 0555, "cannot write into '"}};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(chmod(scratch_path(s, "KuaiRand-1K"), 0755), 0);
+        assert_int_equal(chmod(scratch_path(s, cases[i].folder), cases[i].mode), 0);
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            hstu_error err = {0};
+            const hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
+            if (geteuid() == 0 && seteuid(65534) != 0) /* nothing is forbidden to root */
+                _exit(2);
+            _exit(hstu_preprocess(&options, NULL, &err) == HSTU_EIO && strstr(err.msg, cases[i].sentence) ? 0 : 1);
+        }
+        int result = 0;
+        assert_int_equal(waitpid(child, &result, 0), child);
+        assert_true(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+        assert_int_equal(chmod(scratch_path(s, cases[i].folder), 0755), 0);
+    }
+}
+
 /* A folder stands where a file should: nothing else appears, and no temporary file stays. */
 static void test_output_failure(void **state)
 {
@@ -419,7 +481,7 @@ static void test_output_failure(void **state)
     copy_tiny(s);
     scratch_mkdir(s, "KuaiRand-1K/metadata.json");
     const hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
-    assert_int_equal(hstu_preprocess(&options, NULL, &err), HSTU_EIO);
+    assert_int_equal(hstu_preprocess(&options, NULL, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "metadata.json"));
     assert_int_equal(count_entries(scratch_path(s, "KuaiRand-1K")), 2);
 }
@@ -439,6 +501,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_options, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_cancel, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_killed, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_left_over, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_permissions, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_output_failure, scratch_setup, scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

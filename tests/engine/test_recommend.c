@@ -1,99 +1,12 @@
 /* The public calls on a small random model: what they check, what they leave alone, and that no answer depends on its batch. */
-#include "engine/golden.h"
+#include "engine/fixture.h"
 
-#include "base/random.h"
-#include "engine/engine.h"
+enum { DIM = 16, ITEMS = FIXTURE_ITEMS, WINDOW = 20 };
 
-#include <unistd.h>
-
-enum { DIM = 16, ITEMS = 300, WINDOW = 20 };
-
-static const char config_text[] = "{\"max_sequence_length\": 20, \"item_embedding_dim\": 16, \"num_blocks\": 2, "
-                                  "\"num_heads\": 2, \"dqk\": 8, \"dv\": 4, \"max_item_id\": 300%s}";
-
-typedef struct fixture {
-    hstu_model *model;
-    hstu_session *session;
-    char config[64];
-} fixture;
-
-static void write_config(char path[64], const char *more)
-{
-    (void)snprintf(path, 64, "/tmp/hstu_test_recommend_%ld.json", (long)getpid());
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fprintf(file, config_text, more) > 0); // NOLINT: the format is the constant above
-    assert_int_equal(fclose(file), 0);
-}
-
-static void open_fixture(fixture *f, const char *more, int threads)
-{
-    hstu_error err;
-    hstu_model_options options;
-    write_config(f->config, more);
-    hstu_model_options_init(&options);
-    options.config = f->config;
-    options.threads = threads;
-    options.seed = 9;
-    assert_ok(hstu_model_open(&f->model, NULL, &options, &err), &err);
-    assert_ok(hstu_session_open(&f->session, f->model, &err), &err);
-}
-
-static void close_fixture(fixture *f)
-{
-    hstu_session_close(f->session);
-    hstu_model_close(f->model);
-    assert_int_equal(remove(f->config), 0);
-}
-
-/* n users of pseudo-random lengths up to `longest` and ids; times go up by odd steps. */
-typedef struct requests {
-    hstu_batch batch;
-    int64_t *offset, *item, *time, *query_time;
-} requests;
-
-static void make_requests(requests *r, size_t n, int64_t longest)
-{
-    uint32_t bits[4];
-    r->offset = hs_calloc(n + 1, sizeof(int64_t));
-    r->item = hs_calloc(n * (size_t)longest, sizeof(int64_t));
-    r->time = hs_calloc(n * (size_t)longest, sizeof(int64_t));
-    r->query_time = hs_calloc(n, sizeof(int64_t));
-    for (size_t u = 0; u < n; u++) {
-        hs_random_block(bits, 1, u, 0);
-        const int64_t length = 1 + (int64_t)bits[0] % longest;
-        int64_t time = 1600000000;
-        for (int64_t i = 0; i < length; i++) {
-            hs_random_block(bits, 2, u, (uint64_t)i);
-            r->item[r->offset[u] + i] = 1 + (int64_t)(bits[0] % ITEMS);
-            time += (int64_t)(bits[1] % 100000);
-            r->time[r->offset[u] + i] = time;
-        }
-        r->offset[u + 1] = r->offset[u] + length;
-        r->query_time[u] = time + 77;
-    }
-    r->batch = (hstu_batch){
-        .n_users = n, .offset = r->offset, .item_id = r->item, .timestamp = r->time, .query_time = r->query_time};
-}
-
-static void free_requests(requests *r)
-{
-    hs_free(r->offset);
-    hs_free(r->item);
-    hs_free(r->time);
-    hs_free(r->query_time);
-}
-
-static hstu_batch one_user(const requests *r, size_t u, int64_t offset[2])
-{
-    offset[0] = 0;
-    offset[1] = r->offset[u + 1] - r->offset[u];
-    return (hstu_batch){.n_users = 1,
-        .offset = offset,
-        .item_id = r->item + r->offset[u],
-        .timestamp = r->time + r->offset[u],
-        .query_time = r->query_time + u};
-}
+#define CONFIG(more)                                                                                                   \
+    "{\"max_sequence_length\": 20, \"item_embedding_dim\": 16, \"num_blocks\": 2, \"num_heads\": 2, \"dqk\": 8, "      \
+    "\"dv\": 4, "                                                                                                      \
+    "\"max_item_id\": 300" more "}"
 
 /* More users than one forward pass takes, each also alone, and on another number of threads: bit for bit the same. */
 static void test_answers_do_not_depend_on_the_batch(void **state)
@@ -105,8 +18,8 @@ static void test_answers_do_not_depend_on_the_batch(void **state)
     static float all[USERS * DIM], again[USERS * DIM], alone[DIM], score[USERS * K], score_alone[K];
     static int64_t item[USERS * K], item_alone[K];
     (void)state;
-    open_fixture(&f, "", 1);
-    open_fixture(&threads, "", 3);
+    open_fixture(&f, CONFIG(""), 1);
+    open_fixture(&threads, CONFIG(""), 3);
     make_requests(&r, USERS, WINDOW);
     assert_true(r.offset[USERS] > 8192);
     assert_ok(hstu_encode(f.session, &r.batch, all, USERS * DIM, &err), &err);
@@ -123,8 +36,7 @@ static void test_answers_do_not_depend_on_the_batch(void **state)
         assert_memory_equal(score_alone, score + u * K, sizeof score_alone);
     }
     free_requests(&r);
-    hstu_session_close(threads.session);
-    hstu_model_close(threads.model);
+    close_fixture(&threads);
     close_fixture(&f);
 }
 
@@ -137,7 +49,7 @@ static void test_truncation(void **state)
     float whole[DIM], cut[DIM], score[ITEMS];
     int64_t offset[2], item[ITEMS];
     (void)state;
-    open_fixture(&f, "", 1);
+    open_fixture(&f, CONFIG(""), 1);
     make_requests(&r, 8, 60);
     size_t u = 0;
     while (r.offset[u + 1] - r.offset[u] <= WINDOW)
@@ -176,7 +88,7 @@ static void test_candidates(void **state)
     float score[6];
     static const int64_t shared[] = {40, 7, 40, 100}, own[] = {9, 5}, cand_offset[] = {0, 0, 2}, target[] = {100, 6};
     (void)state;
-    open_fixture(&f, "", 1);
+    open_fixture(&f, CONFIG(""), 1);
     make_requests(&r, 2, WINDOW);
     r.batch.cand_offset = cand_offset;
     r.batch.cand_id = own;
@@ -209,6 +121,43 @@ static void test_candidates(void **state)
     close_fixture(&f);
 }
 
+/* Users with their own candidates between users without: each answer is the one that the user gets alone. */
+static void test_candidates_of_some_users(void **state)
+{
+    enum { USERS = 6, K = 4 };
+    fixture f;
+    requests r;
+    hstu_error err;
+    int64_t item[USERS * K], item_alone[K], rank[USERS], rank_alone;
+    float score[USERS * K], score_alone[K];
+    static const int64_t own[] = {9, 5, 120, 77, 5}, cand_offset[USERS + 1] = {0, 0, 0, 3, 3, 3, 5};
+    static const int64_t target[USERS] = {1, 50, 120, 200, 5, 77};
+    (void)state;
+    open_fixture(&f, CONFIG(""), 1);
+    make_requests(&r, USERS, WINDOW);
+    r.batch.cand_offset = cand_offset;
+    r.batch.cand_id = own;
+    hstu_recommend_options options;
+    hstu_recommend_options_init(&options);
+    options.filter_seen = 1;
+    options.target_id = target;
+    assert_ok(hstu_recommend(f.session, &r.batch, K, &options, item, score, rank, &err), &err);
+    for (size_t u = 0; u < USERS; u++) {
+        int64_t offset[2];
+        hstu_batch b = one_user(&r, u, offset);
+        const int64_t n_own = cand_offset[u + 1] - cand_offset[u];
+        options.candidate_id = n_own ? own + cand_offset[u] : NULL;
+        options.n_candidates = (size_t)n_own;
+        options.target_id = target + u;
+        assert_ok(hstu_recommend(f.session, &b, K, &options, item_alone, score_alone, &rank_alone, &err), &err);
+        assert_memory_equal(item + u * K, item_alone, sizeof item_alone);
+        assert_memory_equal(score + u * K, score_alone, sizeof score_alone);
+        assert_int_equal(rank[u], rank_alone);
+    }
+    free_requests(&r);
+    close_fixture(&f);
+}
+
 static void test_candidates_of_the_configuration(void **state)
 {
     fixture f;
@@ -217,7 +166,7 @@ static void test_candidates_of_the_configuration(void **state)
     int64_t item[4];
     float score[4];
     (void)state;
-    open_fixture(&f, ", \"candidate_ids\": [11, 22, 33]", 1);
+    open_fixture(&f, CONFIG(", \"candidate_ids\": [11, 22, 33]"), 1);
     make_requests(&r, 1, WINDOW);
     assert_ok(hstu_recommend(f.session, &r.batch, 4, NULL, item, score, NULL, &err), &err);
     assert_int_equal(item[0] + item[1] + item[2], 66);
@@ -244,7 +193,7 @@ static void test_bad_batches(void **state)
 {
     fixture f;
     (void)state;
-    open_fixture(&f, "", 1);
+    open_fixture(&f, CONFIG(""), 1);
     int64_t offset[] = {0, 2, 3}, item[] = {1, 2, 300}, time[] = {5, 4, 9}, query[] = {6, 10};
     hstu_batch b = {.n_users = 2, .offset = offset, .item_id = item, .timestamp = time, .query_time = query};
     hstu_error err;
@@ -300,7 +249,7 @@ static void test_nobody_and_nothing(void **state)
     fixture f;
     hstu_error err;
     (void)state;
-    open_fixture(&f, "", 1);
+    open_fixture(&f, CONFIG(""), 1);
     const hstu_batch nobody = {.n_users = 0};
     assert_ok(hstu_encode(f.session, &nobody, NULL, 0, &err), &err);
     assert_ok(hstu_recommend(f.session, &nobody, 0, NULL, NULL, NULL, NULL, &err), &err);
@@ -319,7 +268,7 @@ static void test_workspace_is_kept(void **state)
     float score[40 * 5];
     const struct hs_arena_block *call = NULL, *scratch = NULL;
     (void)state;
-    open_fixture(&f, "", 2);
+    open_fixture(&f, CONFIG(""), 2);
     make_requests(&r, 40, WINDOW);
     hstu_recommend_options options;
     hstu_recommend_options_init(&options);
@@ -393,9 +342,9 @@ static void test_info(void **state)
     assert_int_equal(info.dqk, 50);
 
     fixture f;
-    open_fixture(&f, "", 2);
+    open_fixture(&f, CONFIG(""), 2);
     hstu_model_get_info(f.model, &info);
-    assert_string_equal(info.config, f.config);
+    assert_non_null(strstr(info.config, ".json"));
     assert_true(info.random_weights);
     assert_int_equal(info.threads, 2);
     assert_int_equal(info.max_item_id, ITEMS);
@@ -413,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_answers_do_not_depend_on_the_batch),
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_candidates_of_some_users),
         cmocka_unit_test(test_candidates_of_the_configuration),
         cmocka_unit_test(test_bad_batches),
         cmocka_unit_test(test_nobody_and_nothing),

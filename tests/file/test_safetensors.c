@@ -178,7 +178,8 @@ static void malformed_headers(void **state)
         {"{\"t\":{\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "no dtype"},
         {"{\"t\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "no shape"},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "negative"},
-        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "whole number"},
+        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4,
+            "the shape of tensor 't' must be whole"},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "whole number"},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "8 dimensions"},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "63 bits"},
@@ -198,7 +199,7 @@ static void malformed_headers(void **state)
             4, "begins at byte 0"},
         {"{\"__metadata__\":1}", 0, "__metadata__"},
         {"{\"__metadata__\":{\"k\":1}}", 0, "'k'"},
-        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,18014398509481986]}}", 0, "2^53"},
+        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,18014398509481986]}}", 0, "the data_offsets of"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         hs_statedict dict = {0};
@@ -225,6 +226,10 @@ static void valid_headers(void **state)
     assert_int_equal(dict.entry[0].tensor.dtype, HS_BF16);
     assert_int_equal(dict.entry[1].tensor.rank, 0);
     assert_null(dict.entry[2].tensor.data);
+    hs_statedict_close(&dict);
+    expect(read_text(&dict,
+        "{\"e\":{\"dtype\":\"F64\",\"shape\":[9007199254740992,9007199254740992,0],\"data_offsets\":[0,0]}}", 0));
+    assert_int_equal(hs_tensor_elements(&dict.entry[0].tensor), 0);
     hs_statedict_close(&dict);
 }
 

@@ -1,4 +1,4 @@
-/* Configuration files are hostile input: whatever is accepted must survive being written and read again. */
+/* Configuration files are hostile input: whatever is accepted must survive being written and read again, unchanged. */
 #include "base/alloc.h"
 #include "model/config.h"
 
@@ -14,9 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = hs_config_to_json(&config);
     if (!text || hs_config_parse(&again, text, strlen(text), "again.json", &err) != HSTU_OK)
         __builtin_trap();
+    char *text_again = hs_config_to_json(&again);
+    if (!text_again || strcmp(text, text_again) != 0)
+        __builtin_trap();
     (void)hs_config_require_complete(&again, &err);
     hs_config_free(&again);
     hs_config_free(&config);
+    hs_free(text_again);
     hs_free(text);
     return 0;
 }

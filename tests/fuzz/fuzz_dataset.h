@@ -6,6 +6,9 @@
 
 #include "hstu/dataset.h"
 
+#include <stdbool.h>
+#include <string.h>
+
 #define FUZZ_CHECK(condition)                                                                                          \
     do {                                                                                                               \
         if (!(condition))                                                                                              \
@@ -48,6 +51,31 @@ static inline void fuzz_dataset(const uint8_t *data, size_t size)
     fuzz_histories(dataset, HSTU_PROTOCOL_LEAVE_ONE_OUT, info.max_item);
     fuzz_histories(dataset, HSTU_PROTOCOL_SESSIONS, info.max_item);
     hstu_dataset_close(dataset);
+}
+
+/* The input as what follows `header`, or, when it begins with a letter as seeds do, as a whole file. A header that is no longer the format's would keep every input out, so on the first call
+ * `good` must open behind it. */
+static inline void fuzz_dataset_behind(const char *header, const char *good, const uint8_t *data, size_t size)
+{
+    static int proved;
+    const size_t header_bytes = strlen(header), good_bytes = strlen(good);
+    const bool whole = size && ((data[0] | 0x20) >= 'a' && (data[0] | 0x20) <= 'z');
+    const size_t room = header_bytes + (size > good_bytes ? size : good_bytes);
+    uint8_t *file = malloc(room);
+    if (!file)
+        return;
+    memcpy(file, header, header_bytes);
+    if (!proved) {
+        hstu_dataset *dataset = NULL;
+        memcpy(file + header_bytes, good, good_bytes);
+        FUZZ_CHECK(hstu_dataset_open(&dataset, fuzz_file(file, header_bytes + good_bytes), NULL, NULL) == HSTU_OK);
+        hstu_dataset_close(dataset);
+        proved = 1;
+    }
+    if (size)
+        memcpy(file + header_bytes, data, size);
+    fuzz_dataset(whole ? data : file, whole ? size : header_bytes + size);
+    free(file);
 }
 
 #endif

@@ -1,20 +1,8 @@
 /* processed_inference_sequences.csv: an input is the file behind its header. */
 #include "fuzz_dataset.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-static const char header[] = "user_id,sequence,actions,lengthn";
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t *file = malloc(sizeof header - 1 + size);
-    if (!file)
-        return 0;
-    memcpy(file, header, sizeof header - 1);
-    if (size)
-        memcpy(file + sizeof header - 1, data, size);
-    fuzz_dataset(file, sizeof header - 1 + size);
-    free(file);
+    fuzz_dataset_behind("user_id,sequence,actions,length\n", "7,\"[1, 2, 3]\",\"[0, 1, 65]\",3\n", data, size);
     return 0;
 }

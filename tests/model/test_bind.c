@@ -155,6 +155,10 @@ static void test_sizes_from_shapes(void **state)
     hs_config_init(&c, "concat");
     assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_OK);
     assert_true(c.concat_ua);
+    hs_config_init(&c, "mine.json");
+    assert_int_equal(hs_config_settle(&c, "concat_ua", 0, "test", &err), HSTU_OK);
+    assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "mine.json: concat_ua is false, but the width of"));
     hs_free(m);
 }
 

@@ -104,6 +104,7 @@ static void test_embed(void **state)
     REFUSES(embed, good, x.id = negative, "-1");
     REFUSES(embed, good, x.id = NULL, "id");
     REFUSES(embed, good, x.table = NULL, "table");
+    REFUSES(embed, good, x.position = NULL, "position table is missing");
     REFUSES(embed, good, x.position_id = NULL, "position");
     REFUSES(embed, good, x.position_rows = 1, "position");
     REFUSES(embed, good, x.out.ld = 1, "impossible");

@@ -86,6 +86,28 @@ static void test_empty_tensor(void **state)
     const hs_tensor none = {.dtype = HS_I64, .rank = 1, .shape = {0}, .stride = {1}};
     assert_int_equal(hs_tensor_to_i64(&none, &integer, "x", NULL), HSTU_OK);
     assert_int_equal(integer, 6);
+    /* A size of 0 anywhere: the product of the others need not fit. */
+    const hs_tensor wide = {.dtype = HS_F32, .rank = 3, .shape = {INT64_MAX, 4, 0}, .stride = {1, 1, 1}};
+    const hs_tensor tall = {.dtype = HS_F32, .rank = 3, .shape = {0, 4, INT64_MAX}, .stride = {1, 1, 1}};
+    assert_int_equal(hs_tensor_elements(&wide), 0);
+    assert_int_equal(hs_tensor_elements(&tall), 0);
+    assert_true(hs_tensor_contiguous(&wide) && hs_tensor_contiguous(&tall));
+}
+
+/* The stride of a dimension of size 1 means nothing, so a file may hold any. */
+static void test_meaningless_stride(void **state)
+{
+    (void)state;
+    const float data[4] = {1, 2, 3, 4};
+    const int64_t numbers[2] = {5, 6};
+    const hs_tensor column = {HS_F32, 2, {2, 1}, {2, INT64_MAX}, data};
+    float out[2];
+    hs_tensor_to_f32(&column, out);
+    assert_true(out[0] == 1.0f && out[1] == 3.0f);
+    const hs_tensor integers = {HS_I64, 3, {1, 2, 1}, {INT64_MAX, 1, INT64_MAX}, numbers};
+    int64_t integer[2];
+    assert_int_equal(hs_tensor_to_i64(&integers, integer, "x", NULL), HSTU_OK);
+    assert_true(integer[0] == 5 && integer[1] == 6);
 }
 
 int main(void)
@@ -94,6 +116,7 @@ int main(void)
         cmocka_unit_test(test_strided_views),
         cmocka_unit_test(test_every_dtype),
         cmocka_unit_test(test_empty_tensor),
+        cmocka_unit_test(test_meaningless_stride),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

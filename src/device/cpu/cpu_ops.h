@@ -34,7 +34,7 @@ typedef void hs_finish_fn(
 /* A causal tile of scores: row r sees its first min(n, n_first + r) columns (none if that is negative), where
  * x[r, j] = scale * silu(x[r, j] + bias[r, j]), silu(z) = z / (1 + exp(-z)) with a true division; in the columns up to
  * n that it does not see, x becomes exactly 0 whatever it was. x and bias [rows, n] with the same ld; bias may be NULL.
- * Check with scale 1: |err| <= 3 ulp of the result + 2^-100 (where exp(-z) is clamped, z < -87). */
+ * Check with scale 1: |err| <= 3 ulp of the result + 2^-100 (below z = -88). */
 typedef void hs_silu_fn(float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first);
 
 /* out[j] = position[j] + time[bucket[j]], j < n: one rounding, so equal in every instruction set. */

@@ -66,11 +66,6 @@ void hs_cpu_pool_close(hs_cpu_pool *pool)
     hs_free(pool);
 }
 
-int hs_cpu_pool_threads(const hs_cpu_pool *pool)
-{
-    return pool->n_threads;
-}
-
 static void work(void *context, size_t worker)
 {
     region *r = context;

@@ -9,7 +9,6 @@ typedef struct hs_cpu_pool hs_cpu_pool;
 /* threads >= 1, the caller's own included. */
 hstu_status hs_cpu_pool_open(hs_cpu_pool **out, int threads, hstu_error *err);
 void hs_cpu_pool_close(hs_cpu_pool *pool); /* NULL is fine */
-int hs_cpu_pool_threads(const hs_cpu_pool *pool);
 
 /* fn(ctx, worker, task) for every task in 0 .. n_tasks - 1, handed out in ascending order to whichever thread is free.
  * Calls with the same worker, 0 .. threads - 1, never overlap: a worker number stands for scratch memory. Returns when

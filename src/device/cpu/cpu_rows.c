@@ -45,11 +45,6 @@ static void embed_row(const hs_cpu_kernels *kernels, const void *args, int64_t r
     const int64_t d = a->out.cols;
     float *out = a->out.data + row * a->out.ld;
     const float *from = a->table + a->id[row] * d;
-    if (!a->position) {
-        for (int64_t c = 0; c < d; c++)
-            out[c] = a->scale * from[c];
-        return;
-    }
     const float *position = a->position + a->position_id[row] * d;
     for (int64_t c = 0; c < d; c++)
         out[c] = a->scale * from[c] + position[c];

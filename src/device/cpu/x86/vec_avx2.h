@@ -67,11 +67,6 @@ static inline v_f32 v_fma(v_f32 a, v_f32 b, v_f32 c)
 }
 
 /* Where x is NaN the result is x. */
-static inline v_f32 v_min(v_f32 bound, v_f32 x)
-{
-    return _mm256_min_ps(bound, x);
-}
-
 static inline v_f32 v_max(v_f32 bound, v_f32 x)
 {
     return _mm256_max_ps(bound, x);

@@ -1,0 +1,100 @@
+/* Every allocation fails once, on its own, while a file is opened or written: the error is HSTU_ENOMEM and a sentence, the
+ * output is untouched, and (under the address sanitizer) nothing leaks. */
+#include "ckpt/pth.h"
+
+#include "ckpt_support.h"
+#include "file/safetensors.h"
+#include "torture.h"
+
+/* Runs work with the n-th allocation failing, for n = 1, 2, 3 ... until none fails. */
+static void torture(hstu_status (*work)(const char *path, hstu_error *err), const char *path, long at_least)
+{
+    for (long n = 1;; n++) {
+        hstu_error err = {0};
+        torture_left = n;
+        const hstu_status status = work(path, &err);
+        const bool failed = torture_left == 0;
+        torture_left = 0;
+        if (!failed) {
+            if (status != HSTU_OK)
+                fail_msg("%s: %s", path, err.msg);
+            assert_true(n > at_least);
+            return;
+        }
+        if (status != HSTU_ENOMEM || err.code != status || !strstr(err.msg, "out of memory"))
+            fail_msg("%s: allocation %ld failed, status %d: %s", path, n, (int)status, err.msg);
+    }
+}
+
+static hstu_status open_file(const char *path, hstu_error *err)
+{
+    hs_statedict dict = {0};
+    const hs_statedict untouched = {0};
+    const hstu_status status = hs_ckpt_open(&dict, path, err);
+    if (status == HSTU_OK)
+        hs_statedict_close(&dict);
+    else
+        assert_memory_equal(&dict, &untouched, sizeof dict);
+    return status;
+}
+
+static hstu_status write_file(const char *path, hstu_error *err)
+{
+    static const int64_t shape[2] = {2, 3};
+    static const float values[6] = {0};
+    hs_safetensors_writer *w = NULL;
+    hstu_status status = hs_safetensors_create(&w, path, err);
+    if (status != HSTU_OK) {
+        assert_null(w);
+        return status;
+    }
+    for (int i = 0; i < 40 && status == HSTU_OK; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "tensor %d", i);
+        status = hs_safetensors_add_tensor(w, name, HS_F32, 2, shape, err);
+        if (status == HSTU_OK)
+            status = hs_safetensors_add_metadata(w, name, "value", err);
+    }
+    for (int i = 0; i < 40 && status == HSTU_OK; i++)
+        status = hs_safetensors_write(w, values, sizeof values, err);
+    if (status == HSTU_OK)
+        return hs_safetensors_commit(w, err);
+    hs_safetensors_discard(w);
+    return status;
+}
+
+static void zip_container(void **state)
+{
+    (void)state;
+    torture(open_file, TEST_DATA "/pickle/valid_torch2.11/optimizer.pt", 10);
+    torture(open_file, TEST_DATA "/pickle/valid_torch1.13/nested.pt", 10);
+    torture(open_file, TEST_DATA "/golden/retrieval/base_h1_n71/checkpoint_ep100", 10);
+}
+
+static void legacy_container(void **state)
+{
+    (void)state;
+    torture(open_file, TEST_DATA "/pickle/valid_torch1.13/legacy_views.pt", 20);
+}
+
+static void safetensors(void **state)
+{
+    (void)state;
+    torture(open_file, TEST_DATA "/golden/retrieval/base_h1_n71/inputs.safetensors", 3);
+    char folder[] = "/tmp/hstu_torture_XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/file", folder);
+    torture(write_file, path, 80);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0); /* no temporary file remained */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(zip_container),
+        cmocka_unit_test(legacy_container),
+        cmocka_unit_test(safetensors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
