@@ -45,7 +45,8 @@ static const char of_model[] = "the model's";
 static const int64_t max_count = 1000000000;
 
 static const hs_option options_of_run[N_OPTIONS] = {
-    [CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL, "kuairand_gr, or config.json beside the checkpoint", 0, 0,
+    [CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL,
+        "the checkpoint's own, config.json beside it, or kuairand_gr", 0, 0,
         "preset, or JSON file with the model's configuration"},
     [CHECKPOINT] = {"checkpoint", HS_OPTION_TEXT, "FILE", NULL, "none: random weights from the seed", 0, 0,
         "PyTorch or safetensors file with the weights"},

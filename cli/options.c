@@ -200,6 +200,21 @@ static hstu_status parse_option(hs_options *out, const hs_verb *verb, int argc, 
     return parse_value(option, text, value, err);
 }
 
+static hstu_status take_operand(hs_options *out, const hs_verb *verb, const char *argument, hstu_error *err)
+{
+    if (verb->operand && !out->operand)
+        out->operand = argument;
+    else if (verb->second_operand && !out->second_operand)
+        out->second_operand = argument;
+    else
+        return hs_fail(err, HSTU_EINVAL, 0, "'hstu %s' takes %s, found '%.80s'", verb->name,
+            verb->second_operand ? "two files"
+            : verb->operand      ? "one file"
+                                 : "only options",
+            argument);
+    return HSTU_OK;
+}
+
 static bool is_help(const char *argument)
 {
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
@@ -219,15 +234,15 @@ hstu_status hs_options_parse(hs_options *out, const hs_verb *verb, int argc, cha
         } else if (argument[0] == '-' && argument[1] != '\0') {
             return hs_fail(err, HSTU_EINVAL, 0, "unknown option '%.80s' of 'hstu %s': long options begin with '--'",
                 argument, verb->name);
-        } else if (!verb->operand || out->operand) {
-            return hs_fail(err, HSTU_EINVAL, 0, "'hstu %s' takes %s, found '%.80s'", verb->name,
-                verb->operand ? "one file" : "only options", argument);
         } else {
-            out->operand = argument;
+            HS_TRY(take_operand(out, verb, argument, err));
         }
     }
     if (verb->operand && !out->operand)
         return hs_fail(err, HSTU_EINVAL, 0, "'hstu %s' wants %s, found nothing", verb->name, verb->operand);
+    if (verb->second_operand && !out->second_operand)
+        return hs_fail(err, HSTU_EINVAL, 0, "'hstu %s' wants %s behind '%.80s', found nothing", verb->name,
+            verb->second_operand, out->operand);
     for (size_t i = 0; i < verb->n_options; i++) {
         if (!out->value[i].given && verb->option[i].fallback)
             HS_TRY(parse_value(&verb->option[i], verb->option[i].fallback, &out->value[i], err));
@@ -278,8 +293,12 @@ static void print_option(FILE *out, const hs_option *option)
 
 void hs_options_help(FILE *out, const hs_verb *verb)
 {
-    (void)fprintf(out, "usage: hstu %s %s%s[options]\n\n", verb->name, verb->operand ? verb->operand : "",
-        verb->operand ? " " : "");
+    (void)fprintf(out, "usage: hstu %s ", verb->name);
+    if (verb->operand)
+        (void)fprintf(out, "%s ", verb->operand);
+    if (verb->second_operand)
+        (void)fprintf(out, "%s ", verb->second_operand);
+    (void)fputs("[options]\n\n", out);
     (void)print_wrapped(out, verb->text, 0, 0);
     (void)fputs("\n\noptions ('-' and '_' in names are alike; --name value and --name=value too):\n", out);
     for (size_t i = 0; i < verb->n_options; i++)

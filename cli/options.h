@@ -40,15 +40,16 @@ typedef struct hs_option_value {
 
 typedef struct hs_options {
     hs_option_value value[HS_MAX_OPTIONS]; /* in the order of the verb's table */
-    const char *operand;                   /* the verb's FILE, or NULL */
+    const char *operand, *second_operand;  /* the verb's files, or NULL */
     bool help;                             /* --help was asked: nothing else was checked */
 } hs_options;
 
 typedef struct hs_verb {
     const char *name;
-    const char *operand; /* NULL, or the name of the one operand that the verb needs */
-    const char *summary; /* a line for the list of verbs */
-    const char *text;    /* what it does, for its own help */
+    const char *operand;        /* NULL, or the name of the operand that the verb needs */
+    const char *second_operand; /* NULL, or the name of another one behind it */
+    const char *summary;        /* a line for the list of verbs */
+    const char *text;           /* what it does, for its own help */
     const hs_option *option;
     size_t n_options;
     const char *example;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const hs_verb *const verbs[] = {&hs_verb_preprocess, &hs_verb_run, &hs_verb_inspect};
+static const hs_verb *const verbs[] = {&hs_verb_preprocess, &hs_verb_run, &hs_verb_inspect, &hs_verb_convert};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void print_help(FILE *out)
@@ -46,7 +46,7 @@ static int fail_unknown_verb(const char *name)
     if (near)
         (void)fprintf(stderr, "did you mean '%s'?\n", near);
     else
-        (void)fputs("expected preprocess, run or inspect\n", stderr);
+        (void)fputs("expected preprocess, run, inspect or convert\n", stderr);
     return HS_EXIT_USAGE;
 }
 

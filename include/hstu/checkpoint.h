@@ -1,7 +1,8 @@
-/* Looking into weight files without running them. */
+/* Looking into weight files without running them, and converting them. */
 #ifndef HSTU_CHECKPOINT_H
 #define HSTU_CHECKPOINT_H
 
+#include "hstu/dataset.h"
 #include "hstu/status.h"
 
 #include <stddef.h>
@@ -57,6 +58,25 @@ HSTU_API hstu_status hstu_checkpoint_metadata(
     const hstu_checkpoint *checkpoint, uint64_t i, const char **key, const char **value, hstu_error *err);
 /* The configuration that the tensors (and config, if given) imply, as JSON text; NULL when no family was recognised. */
 HSTU_API const char *hstu_checkpoint_config(const hstu_checkpoint *checkpoint);
+
+/* ---- Converting ------------------------------------------------------------------------------------------------- */
+
+typedef struct hstu_convert_options {
+    size_t size; /* set by hstu_convert_options_init */
+    const char
+        *config; /* as in hstu_model_options: a preset's name or a JSON file; NULL: what opening `in` would take */
+    const char *dtype; /* how weights are stored: "fp32" (default), or "bf16", rounded to nearest even */
+    hstu_progress progress;
+} hstu_convert_options;
+
+HSTU_API void hstu_convert_options_init(hstu_convert_options *options);
+/* Writes the model of the weight file `in` as one safetensors file `out`: its weights under their plain names and, under the
+ * metadata key "hstu_config", its whole configuration, so that `out` opens without another file (docs/formats.md, 3.2). What
+ * opening `in` would refuse is refused with the same error. `out` appears under its name when it is complete and is replaced
+ * where it exists; HSTU_EINVAL when it is `in` itself, or for a weight that bf16 cannot hold. A model opened from `out` answers
+ * as one opened from `in`, bit for bit; with "bf16" as one whose fp32 weights were rounded. options NULL: the defaults. */
+HSTU_API hstu_status hstu_checkpoint_convert(
+    const char *in, const char *out, const hstu_convert_options *options, hstu_error *err);
 
 #ifdef __cplusplus
 }

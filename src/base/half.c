@@ -1,4 +1,4 @@
-/* Half precision and bfloat16 to float32. */
+/* Half precision and bfloat16 to float32, and bfloat16 from it. */
 #include "base/half.h"
 
 #include <string.h>
@@ -13,6 +13,15 @@ static float from_bits(uint32_t bits)
 float hs_bf16_to_f32(uint16_t bits)
 {
     return from_bits((uint32_t)bits << 16);
+}
+
+uint16_t hs_f32_to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u); /* quiet: a payload in the lower half alone would become infinity */
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
 float hs_f16_to_f32(uint16_t bits)

@@ -43,3 +43,9 @@ void hs_mapfile_close(hs_mapfile *map)
         (void)munmap((void *)(uintptr_t)map->data, map->size);
     *map = (hs_mapfile){0};
 }
+
+bool hs_mapfile_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}

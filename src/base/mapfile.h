@@ -4,6 +4,7 @@
 
 #include "hstu/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct hs_mapfile {
@@ -16,5 +17,7 @@ typedef struct hs_mapfile {
 hstu_status hs_mapfile_open(hs_mapfile *out, const char *path, hstu_error *err);
 /* Accepts a zeroed map. */
 void hs_mapfile_close(hs_mapfile *map);
+/* Both paths lead to one existing file, by links too: who writes the one replaces what is mapped from the other. */
+bool hs_mapfile_same(const char *a, const char *b);
 
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char default_config[] = "kuairand_gr";
-static const char metadata_key[] = "hstu_config"; /* safetensors' __metadata__: the configuration as JSON */
+static const char metadata_key[] = HS_CONFIG_METADATA_KEY;
 
 void hstu_model_options_init(hstu_model_options *options)
 {

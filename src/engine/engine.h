@@ -6,6 +6,9 @@
 #include "hstu/hstu.h"
 #include "model/forward.h"
 
+/* The pair of safetensors' __metadata__ that holds the model's configuration as JSON. */
+#define HS_CONFIG_METADATA_KEY "hstu_config"
+
 struct hstu_model {
     hs_model model;
     hs_device *dev;      /* packs the weights, and frees them */

@@ -4,6 +4,8 @@
 #include "model/config.h"
 #include "model/config_keys.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The first spelling of a choice. */
@@ -13,6 +15,21 @@ static cJSON *choice_value(const char *spellings)
     const size_t n = (size_t)hs_key_spelling(spellings);
     memcpy(text, spellings, n < sizeof text ? n : sizeof text - 1);
     return cJSON_CreateString(text);
+}
+
+/* The fewest digits that read back as the same number: cJSON's own printing may lose the last bit. */
+static cJSON *real_value(double x)
+{
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        (void)snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x)
+            break;
+    }
+    char *comma = strchr(text, ','); /* some locales' decimal point */
+    if (comma)
+        *comma = '.';
+    return cJSON_CreateRaw(text);
 }
 
 static bool is_sasrec_only(const char *name)
@@ -43,7 +60,7 @@ static cJSON *value_of(const hs_config *config, const hs_key *key, bool *known)
         *known = *(const int64_t *)field >= key->min;
         return *known ? cJSON_CreateNumber((double)*(const int64_t *)field) : NULL;
     case HS_KEY_REAL:
-        return cJSON_CreateNumber(*(const double *)field);
+        return real_value(*(const double *)field);
     case HS_KEY_BOOL:
         return cJSON_CreateBool(*(const bool *)field);
     case HS_KEY_CHOICE:

@@ -108,6 +108,29 @@ static void test_half_values(void **state)
     assert_true(hs_bf16_to_f32(0xc049) == -3.140625f);
 }
 
+/* Every bfloat16, and what lies between it and the next: nearer, in the middle, and next to the middle. */
+static void test_bf16_rounding(void **state)
+{
+    (void)state;
+    static const uint32_t low[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    for (uint32_t high = 0; high <= 0xffff; high++) {
+        for (size_t i = 0; i < sizeof low / sizeof *low; i++) {
+            const uint32_t bits = high << 16 | low[i];
+            float value;
+            memcpy(&value, &bits, sizeof value);
+            const uint16_t found = hs_f32_to_bf16(value);
+            if (value != value) {
+                assert_true(hs_bf16_to_f32(found) != hs_bf16_to_f32(found));
+                assert_int_equal(found >> 15, high >> 15); /* keeps its sign */
+                continue;
+            }
+            const uint32_t up = low[i] > 0x8000 || (low[i] == 0x8000 && high % 2 == 1); /* away from zero */
+            assert_int_equal(found, high + up);
+        }
+    }
+    assert_int_equal(hs_f32_to_bf16(3.40282347e+38f), 0x7f80); /* FLT_MAX is nearer to 2^128 */
+}
+
 /* The published known-answer vectors of Philox4x32-10 (Random123, kat_vectors). */
 static void test_random_known_answers(void **state)
 {
@@ -307,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_arena_keeps_its_limit),
         cmocka_unit_test(test_dynbuf_keeps_its_limit),
         cmocka_unit_test(test_half_values),
+        cmocka_unit_test(test_bf16_rounding),
         cmocka_unit_test(test_random_known_answers),
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_json_members),

@@ -31,6 +31,13 @@ static const hs_verb file_verb = {.name = "inspect",
     .option = table,
     .n_options = N_OPTIONS,
     .example = "hstu inspect x"};
+static const hs_verb files_verb = {.name = "convert",
+    .operand = "IN",
+    .second_operand = "OUT",
+    .text = "Writes.",
+    .option = table,
+    .n_options = N_OPTIONS,
+    .example = "hstu convert x y"};
 
 enum { MAX_ARGUMENTS = 12 };
 
@@ -194,6 +201,15 @@ static void test_operand(void **state)
     assert_string_equal(err.msg, "'hstu inspect' wants FILE, found nothing");
     assert_int_equal(parse_for(&file_verb, &o, "a b", &err), HSTU_EINVAL);
     assert_string_equal(err.msg, "'hstu inspect' takes one file, found 'b'");
+    assert_int_equal(parse_for(&files_verb, &o, "a.pt --steps 3 b.pt", &err), HSTU_OK);
+    assert_string_equal(o.operand, "a.pt");
+    assert_string_equal(o.second_operand, "b.pt");
+    assert_int_equal(parse_for(&files_verb, &o, "--quiet", &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, "'hstu convert' wants IN, found nothing");
+    assert_int_equal(parse_for(&files_verb, &o, "a.pt --steps 3", &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, "'hstu convert' wants OUT behind 'a.pt', found nothing");
+    assert_int_equal(parse_for(&files_verb, &o, "a b c", &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, "'hstu convert' takes two files, found 'c'");
     /* --help wins over every mistake beside it. */
     assert_int_equal(parse_for(&file_verb, &o, "--nonsense --help", &err), HSTU_OK);
     assert_true(o.help);

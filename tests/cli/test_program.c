@@ -23,7 +23,7 @@ enum { MAX_ARGUMENTS = 24, MAX_OUTPUT = 1 << 16 };
 
 static const char out_path[] = "test_program.out", err_path[] = "test_program.err";
 static const char data_path[] = "test_program.csv", requests_path[] = "test_program.jsonl",
-                  users_path[] = "test_program.users";
+                  users_path[] = "test_program.users", model_path[] = "test_program.safetensors";
 
 typedef struct outcome {
     int code;
@@ -98,15 +98,15 @@ static void expect_error(const char *line, int code, const char *sentence)
 static void test_help_and_version(void **state)
 {
     (void)state;
-    static const char *const verbs[] = {"preprocess", "run", "inspect"};
+    static const char *const verbs[] = {"preprocess", "run", "inspect", "convert"};
     assert_int_equal(run("--version"), HS_EXIT_DONE);
     assert_memory_equal(last.out, "hstu ", 5);
     assert_memory_equal(last.out + 5, hstu_version(), strlen(hstu_version()));
     assert_int_equal(run("--help"), HS_EXIT_DONE);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
         assert_non_null(strstr(last.out, verbs[i]));
     assert_string_equal(last.err, "");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         char line[32], usage[64];
         (void)snprintf(line, sizeof line, "%s --help", verbs[i]);
         (void)snprintf(usage, sizeof usage, "usage: hstu %s ", verbs[i]);
@@ -122,11 +122,17 @@ static void test_wrong_usage(void **state)
 {
     (void)state;
     expect_error("rum", HS_EXIT_USAGE, "unknown verb 'rum': did you mean 'run'?");
-    expect_error("serve", HS_EXIT_USAGE, "unknown verb 'serve': expected preprocess, run or inspect");
+    expect_error("serve", HS_EXIT_USAGE, "unknown verb 'serve': expected preprocess, run, inspect or convert");
     expect_error("run --stesp 3", HS_EXIT_USAGE, "did you mean '--steps'?");
     expect_error("run --steps 0", HS_EXIT_USAGE, "--steps wants a whole number");
     expect_error("run --requests x --output y", HS_EXIT_USAGE, "--requests and --output exclude each other");
     expect_error("inspect", HS_EXIT_USAGE, "wants FILE");
+    expect_error("convret a b", HS_EXIT_USAGE, "unknown verb 'convret': did you mean 'convert'?");
+    expect_error("convert", HS_EXIT_USAGE, "wants IN, found nothing");
+    expect_error("convert a.pt", HS_EXIT_USAGE, "wants OUT.safetensors behind 'a.pt'");
+    expect_error("convert a.pt b c", HS_EXIT_USAGE, "takes two files, found 'c'");
+    expect_error("convert a.pt b --dtype fp16", HS_EXIT_USAGE, "--dtype wants one of fp32|bf16, found 'fp16'");
+    expect_error("convert a.pt b --confg c", HS_EXIT_USAGE, "did you mean '--config'?");
     expect_error("preprocess --dataset_name Nothing-5", HS_EXIT_USAGE, "Nothing-5");
 }
 
@@ -134,6 +140,8 @@ static void test_failures(void **state)
 {
     (void)state;
     expect_error("inspect no_such_file.pt", HS_EXIT_FAILED, "no_such_file.pt");
+    expect_error("convert no_such_file.pt test_program.no", HS_EXIT_FAILED, "no_such_file.pt");
+    assert_int_not_equal(access("test_program.no", F_OK), 0);
     expect_error("run --data_root no_such_folder", HS_EXIT_FAILED, "write it with 'hstu preprocess");
     expect_error("run --checkpoint no_such_file.pt", HS_EXIT_FAILED, "no_such_file.pt");
     expect_error("preprocess --data_root no_such_folder", HS_EXIT_FAILED, "no_such_folder");
@@ -242,6 +250,51 @@ static void test_filter(void **state)
     read_file(users_path, last.out);
     assert_null(strstr(last.out, "\n15,3,0,"));
     assert_int_equal(unlink(users_path), 0);
+}
+
+/* The users' ranks and lists of a run on `checkpoint`, whose report must name `config`. */
+static void run_checkpoint(const char *checkpoint, const char *config, char *users)
+{
+    char line[512];
+    (void)snprintf(line, sizeof line, "run --checkpoint %s --dataset %s --top_k 20 --output %s --quiet", checkpoint,
+        data_path, users_path);
+    if (run(line) != HS_EXIT_DONE)
+        fail_msg("%s", last.err);
+    cJSON *root = parse_output();
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "config")), config);
+    cJSON_Delete(root);
+    read_file(users_path, users);
+    assert_int_equal(unlink(users_path), 0);
+}
+
+/* The converted file alone gives the answers of checkpoint and configuration. */
+static void test_convert(void **state)
+{
+    static const char folder[] = TEST_DATA "/golden/retrieval/base_h1_n71";
+    static char before[MAX_OUTPUT], after[MAX_OUTPUT];
+    char checkpoint[256], config[256], line[512];
+    (void)state;
+    write_dataset();
+    (void)snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint_ep100", folder);
+    (void)snprintf(config, sizeof config, "%s/config.json", folder);
+    run_checkpoint(checkpoint, config, before);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        (void)snprintf(line, sizeof line, "convert %s %s %s", checkpoint, model_path, bf16 ? "--dtype bf16" : "");
+        if (run(line) != HS_EXIT_DONE)
+            fail_msg("%s", last.err);
+        assert_string_equal(last.err, "");
+        assert_string_equal(last.out,
+            bf16 ? "wrote test_program.safetensors: retrieval HSTU, 12 tensors in bf16, 58296 bytes of weights\n"
+                 : "wrote test_program.safetensors: retrieval HSTU, 12 tensors in fp32, 116592 bytes of weights\n");
+        run_checkpoint(model_path, model_path, after);
+        if (!bf16)
+            assert_string_equal(before, after);
+    }
+    (void)snprintf(line, sizeof line, "convert %s ./%s", model_path, model_path);
+    expect_error(line, HS_EXIT_FAILED, "is the file that is converted");
+    (void)snprintf(line, sizeof line, "convert %s %s --config ml-1m", checkpoint, model_path);
+    expect_error(line, HS_EXIT_FAILED, "ml-1m: ");
+    assert_int_equal(unlink(model_path), 0);
 }
 
 /* Answers do not depend on the batch; a bad line stops behind the answers of the lines before it. */
@@ -438,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_closed_streams),
         cmocka_unit_test(test_wild_ids),
         cmocka_unit_test(test_void_options),
+        cmocka_unit_test(test_convert),
     };
     return cmocka_run_group_tests(tests, NULL, remove_files);
 }

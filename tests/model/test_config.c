@@ -248,6 +248,24 @@ static void test_json_round_trip(void **state)
     hs_config_free(&c);
 }
 
+/* Neighbours of 0.3, of the smallest eps and of 1: no bit is lost. */
+static void test_json_keeps_every_bit(void **state)
+{
+    static const char *const values[] = {
+        "0.3", "0.29999999999999993", "0.30000000000000004", "1.1754943508222878e-38", "0.99999999999999989", "1"};
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        hs_config c, again;
+        char given[64];
+        (void)snprintf(given, sizeof given, "{\"layer_norm_eps\": %s}", values[i]);
+        assert_int_equal(parse(&c, given, NULL), HSTU_OK);
+        char *text = hs_config_to_json(&c);
+        assert_int_equal(parse(&again, text, NULL), HSTU_OK);
+        assert_memory_equal(&again.layer_norm_eps, &c.layer_norm_eps, sizeof(double));
+        hs_free(text);
+    }
+}
+
 static void test_key_table(void **state)
 {
     int rows = 0;
@@ -273,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_missing_size_is_named),
         cmocka_unit_test(test_settle_names_both_sides),
         cmocka_unit_test(test_json_round_trip),
+        cmocka_unit_test(test_json_keeps_every_bit),
         cmocka_unit_test(test_key_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
