@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/mapfile.h"
 #include "cli/program.h"
 #include "hstu/metric.h"
 
@@ -193,6 +194,23 @@ static void warn_void(hs_run *run, const hs_option_value *value)
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
+/* The results would replace what `option` reads. */
+static hstu_status refuse_as_output(const hs_option_value *value, const char *option, const char *path, hstu_error *err)
+{
+    if (!value[OUTPUT].given || !path || !hs_mapfile_same(path, value[OUTPUT].text))
+        return HSTU_OK;
+    return hs_fail(err, HSTU_EINVAL, 0, "option --output wants a file of its own, found '%s', which --%s reads",
+        value[OUTPUT].text, option);
+}
+
+static hstu_status check_output(const hs_option_value *value, hstu_error *err)
+{
+    static const int inputs[] = {CHECKPOINT, CONFIG, DATASET, CANDIDATES};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        HS_TRY(refuse_as_output(value, options_of_run[inputs[i]].name, value[inputs[i]].text, err));
+    return HSTU_OK;
+}
+
 static hstu_status open_dataset(hs_run *run, const hs_option_value *value, hstu_error *err)
 {
     const hstu_progress *progress = &run->console.progress;
@@ -206,6 +224,7 @@ static hstu_status open_dataset(hs_run *run, const hs_option_value *value, hstu_
     const int n = snprintf(path, sizeof path, "%s/%s/sequences.safetensors", root, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return hs_fail(err, HSTU_EINVAL, 0, "option --data_root wants a shorter path");
+    HS_TRY(refuse_as_output(value, "dataset", path, err));
     const hstu_status status = hstu_dataset_open(&run->dataset, path, progress, err);
     if (status == HSTU_ENOENT && strncmp(name, "KuaiRand-", 9) != 0)
         return hs_fail(err, HSTU_ENOENT, 0, "there is no '%s': name a sequence file of %s with --dataset", path, name);
@@ -324,6 +343,7 @@ static hstu_status answer_requests(hs_run *run, hstu_error *err)
 
 static hstu_status work(hs_run *run, const hs_option_value *value, hstu_error *err)
 {
+    HS_TRY(check_output(value, err));
     HS_TRY(open_all(run, value, err));
     set_all(run, value);
     return run->requests_path ? answer_requests(run, err) : evaluate(run, value, err);
@@ -363,8 +383,7 @@ const hs_verb hs_verb_run = {
     .text =
         "Answers every sample of a sequence file with a model and prints one JSON document: latency, throughput, hit "
         "rate, NDCG and MRR with standard errors, and a most-popular baseline by the same rules. With --requests it "
-        "answers "
-        "your own requests instead, one JSON line each.",
+        "answers your own requests instead, one JSON line each.",
     .option = options_of_run,
     .n_options = N_OPTIONS,
     .example = "hstu run --config kuairand_gr --steps 4 --device cpu --checkpoint model.pt",

@@ -252,6 +252,22 @@ static void test_filter(void **state)
     assert_int_equal(unlink(users_path), 0);
 }
 
+/* The results must not replace an input. */
+static void test_output_is_no_input(void **state)
+{
+    (void)state;
+    char line[256], sentence[256];
+    write_dataset();
+    read_file(data_path, last.out);
+    const size_t length = strlen(last.out);
+    (void)snprintf(line, sizeof line, "run --config ml-1m --dataset %s --output ./%s", data_path, data_path);
+    (void)snprintf(
+        sentence, sizeof sentence, "--output wants a file of its own, found './%s', which --dataset reads", data_path);
+    expect_error(line, HS_EXIT_FAILED, sentence);
+    read_file(data_path, last.out);
+    assert_int_equal(strlen(last.out), length);
+}
+
 /* The users' ranks and lists of a run on `checkpoint`, whose report must name `config`. */
 static void run_checkpoint(const char *checkpoint, const char *config, char *users)
 {
@@ -485,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_output_is_no_input),
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_lone_checkpoint),
         cmocka_unit_test(test_conversation),
