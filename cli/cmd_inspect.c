@@ -1,4 +1,4 @@
-/* `hstu inspect`: what a weight file holds, and how it fits the family that it was recognised as. */
+/* `hstu inspect`: what a weight file or checkpoint folder holds, and how it fits the family that it was recognised as. */
 #include "base/dynbuf.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -46,10 +46,14 @@ static void print_clean(const char *text)
     }
 }
 
-static void full_name(const hstu_tensor_info *info, char out[NAME_BYTES])
+/* With several ranks the name begins with its rank. */
+static void full_name(const hstu_tensor_info *info, uint32_t n_ranks, char out[NAME_BYTES])
 {
+    char rank[24] = "";
     const bool grouped = info->group && *info->group;
-    (void)snprintf(out, NAME_BYTES, "%s%s%s", grouped ? info->group : "", grouped ? "/" : "", info->name);
+    if (n_ranks > 1)
+        (void)snprintf(rank, sizeof rank, "%" PRIu32 ":", info->file_rank);
+    (void)snprintf(out, NAME_BYTES, "%s%s%s%s", rank, grouped ? info->group : "", grouped ? "/" : "", info->name);
     hs_console_clean(out);
 }
 
@@ -113,14 +117,14 @@ static hstu_status print_tensors(const hstu_checkpoint *c, const hstu_checkpoint
     hstu_tensor_info t;
     for (uint64_t i = 0; i < info->n_tensors; i++) {
         HS_TRY(hstu_checkpoint_tensor(c, i, &t, err));
-        full_name(&t, name);
+        full_name(&t, info->n_ranks, name);
         const int n = (int)strlen(name);
         width = n > width && n <= 72 ? n : width;
     }
     (void)printf("\n%-*s  %-8s  %-20s  %10s  use\n", width, "tensor", "dtype", "shape", "size");
     for (uint64_t i = 0; i < info->n_tensors; i++) {
         HS_TRY(hstu_checkpoint_tensor(c, i, &t, err));
-        full_name(&t, name);
+        full_name(&t, info->n_ranks, name);
         shape_text(&t, shape);
         human_bytes(t.bytes, size);
         (void)printf("%-*s  %-8s  %-20s  %10s  %s", width, name, t.dtype, shape, size, use_name(t.use));
@@ -139,6 +143,31 @@ static hstu_status print_tensors(const hstu_checkpoint *c, const hstu_checkpoint
     return HSTU_OK;
 }
 
+static hstu_status print_tables(const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
+{
+    char size[32];
+    hstu_table_info t;
+    if (info->n_tables)
+        (void)printf("\n%-8s  %12s  %6s  %10s  embedding table\n", "kind", "rows", "width", "size");
+    for (uint64_t i = 0; i < info->n_tables; i++) {
+        HS_TRY(hstu_checkpoint_table(c, i, &t, err));
+        human_bytes(t.bytes, size);
+        (void)printf(
+            "%-8s  %12" PRIu64 "  %6" PRIu64 "  %10s  ", t.is_dynamic ? "dynamic" : "static", t.rows, t.dim, size);
+        print_clean(t.name);
+        if (t.is_dynamic && t.world_size == 0)
+            (void)fputs(": named by the weights, its files are missing", stdout);
+        else if (t.is_dynamic)
+            (void)printf(" (ranks: %" PRIu32 ")", t.world_size);
+        else if (t.dim == 0)
+            (void)fputs(": its width is not told", stdout);
+        else if (strchr(t.name, '/'))
+            (void)fputs(" together", stdout);
+        (void)putchar('\n');
+    }
+    return HSTU_OK;
+}
+
 /* The next extra tensor from *at on, as text; "" when there is none. */
 static hstu_status next_extra(
     const hstu_checkpoint *c, uint64_t n, uint64_t *at, char out[NAME_BYTES + SHAPE_BYTES], hstu_error *err)
@@ -150,7 +179,7 @@ static hstu_status next_extra(
         HS_TRY(hstu_checkpoint_tensor(c, (*at)++, &t, err));
         if (t.use != HSTU_TENSOR_EXTRA)
             continue;
-        full_name(&t, name);
+        full_name(&t, 0, name);
         shape_text(&t, shape);
         (void)snprintf(out, NAME_BYTES + SHAPE_BYTES, "%s %s", name, shape);
         break;
@@ -172,7 +201,7 @@ static hstu_status print_near_miss(const hstu_checkpoint *c, const hstu_checkpoi
         if (i < info->n_missing) {
             hstu_tensor_info t;
             HS_TRY(hstu_checkpoint_missing(c, i, &t, err));
-            full_name(&t, name);
+            full_name(&t, 0, name);
             shape_text(&t, shape);
             (void)snprintf(left, sizeof left, "%s %s", name, shape);
         }
@@ -216,13 +245,17 @@ static hstu_status print_text(const hstu_checkpoint *c, const char *path, hstu_e
     hstu_checkpoint_info info;
     hstu_checkpoint_get_info(c, &info);
     const char *config = hstu_checkpoint_config(c);
-    (void)printf("%s\nformat: %s, %" PRIu64 " tensors\nfamily: %s\n", path, info.format, info.n_tensors,
-        info.family ? info.family : "not recognised");
+    (void)printf("%s\nformat: %s, %" PRIu64 " tensors\n", path, info.format, info.n_tensors);
+    if (info.layout)
+        (void)printf("layout: %s (ranks: %" PRIu32 ", tensor parallel: %" PRIu32 ")\n", info.layout, info.n_ranks,
+            info.tensor_parallel);
+    (void)printf("family: %s\n", info.family ? info.family : "not recognised");
     if (info.not_supported)
-        (void)printf("not supported: %s\n", info.not_supported);
+        (void)printf("not supported by this version: %s\n", info.not_supported);
     if (config)
         HS_TRY(print_config(config, err));
     HS_TRY(print_metadata(c, &info, err));
+    HS_TRY(print_tables(c, &info, err));
     HS_TRY(print_tensors(c, &info, err));
     return print_near_miss(c, &info, err);
 }
@@ -232,6 +265,10 @@ static hstu_status print_text(const hstu_checkpoint *c, const char *path, hstu_e
 static void put_tensor(hs_json_writer *w, const hstu_tensor_info *t, bool present)
 {
     hs_json_begin(w, '{');
+    if (present) {
+        hs_json_key(w, "file_rank");
+        hs_json_put_int(w, t->file_rank);
+    }
     hs_json_key(w, "group");
     hs_json_put_text(w, t->group ? t->group : "");
     hs_json_key(w, "name");
@@ -258,6 +295,33 @@ static void put_tensor(hs_json_writer *w, const hstu_tensor_info *t, bool presen
     hs_json_end(w, '}');
 }
 
+static hstu_status put_tables(
+    hs_json_writer *w, const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
+{
+    hstu_table_info t;
+    hs_json_key(w, "tables");
+    hs_json_begin(w, '[');
+    for (uint64_t i = 0; i < info->n_tables; i++) {
+        HS_TRY(hstu_checkpoint_table(c, i, &t, err));
+        hs_json_begin(w, '{');
+        hs_json_key(w, "name");
+        hs_json_put_text(w, t.name);
+        hs_json_key(w, "kind");
+        hs_json_put_text(w, t.is_dynamic ? "dynamic" : "static");
+        hs_json_key(w, "rows");
+        hs_json_put_int(w, (int64_t)t.rows);
+        hs_json_key(w, "dim");
+        hs_json_put_int(w, (int64_t)t.dim);
+        hs_json_key(w, "bytes");
+        hs_json_put_int(w, (int64_t)t.bytes);
+        hs_json_key(w, "world_size");
+        hs_json_put_int(w, t.world_size);
+        hs_json_end(w, '}');
+    }
+    hs_json_end(w, ']');
+    return HSTU_OK;
+}
+
 static hstu_status put_lists(
     hs_json_writer *w, const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
 {
@@ -271,6 +335,7 @@ static hstu_status put_lists(
         hs_json_put_text(w, value);
     }
     hs_json_end(w, '}');
+    HS_TRY(put_tables(w, c, info, err));
     hs_json_key(w, "tensors");
     hs_json_begin(w, '[');
     for (uint64_t i = 0; i < info->n_tensors; i++) {
@@ -302,6 +367,12 @@ static hstu_status print_json(const hstu_checkpoint *c, const char *path, hstu_e
     hs_json_put_text(&w, path);
     hs_json_key(&w, "format");
     hs_json_put_text(&w, info.format);
+    hs_json_key(&w, "layout");
+    hs_json_put_text(&w, info.layout);
+    hs_json_key(&w, "ranks");
+    hs_json_put_int(&w, info.n_ranks);
+    hs_json_key(&w, "tensor_parallel");
+    hs_json_put_int(&w, info.tensor_parallel);
     hs_json_key(&w, "family");
     hs_json_put_text(&w, info.family);
     hs_json_key(&w, "not_supported");
@@ -336,11 +407,13 @@ static int run_verb(const hs_options *options)
 
 const hs_verb hs_verb_inspect = {
     .name = "inspect",
-    .operand = "FILE",
-    .summary = "list what a weight file holds, without running it",
+    .operand = "FILE|FOLDER",
+    .summary = "list what a weight file or checkpoint folder holds, without running it",
     .text = "Lists the tensors of a PyTorch or safetensors file, the model family that they make, the configuration "
             "that they "
-            "imply, what a model would ignore, and, where they do not fit, missing and extra tensors side by side.",
+            "imply, what a model would ignore, and, where they do not fit, missing and extra tensors side by side. Of "
+            "a checkpoint folder of NVIDIA's recsys-examples it also tells the layers' layout, the ranks and the "
+            "embedding tables.",
     .option = options_of_inspect,
     .n_options = N_OPTIONS,
     .example = "hstu inspect checkpoint.pt",

@@ -1,4 +1,4 @@
-/* Looking into weight files without running them, and converting them. */
+/* Looking into weight files and checkpoint folders without running them, and converting them. */
 #ifndef HSTU_CHECKPOINT_H
 #define HSTU_CHECKPOINT_H
 
@@ -29,20 +29,35 @@ typedef struct hstu_tensor_info {
     uint64_t bytes; /* elements x element size */
     hstu_tensor_use use;
     const char *reason; /* why it is ignored; NULL otherwise */
+    uint32_t file_rank; /* of a folder: it stands in torch_module/model.<file_rank>.pth; 0 for a file */
 } hstu_tensor_info;
 
 typedef struct hstu_checkpoint_info {
-    const char *format;        /* "PyTorch zip", "PyTorch legacy", "safetensors" */
+    const char *format;        /* "PyTorch zip", "PyTorch legacy", "safetensors", "NVIDIA checkpoint folder" */
     const char *family;        /* "retrieval HSTU", "retrieval SASRec", ..., or NULL */
     const char *not_supported; /* NULL, or why this build cannot run the family */
     uint64_t n_tensors, n_missing;
     uint64_t n_metadata; /* safetensors' __metadata__ pairs */
+    /* Of a folder; NULL and 0 for a file. */
+    const char *layout;                /* "FUSED", "NATIVE", "DEBUG": how its layers are laid out */
+    uint32_t n_ranks, tensor_parallel; /* .pth files; over how many of them split weights are split */
+    uint64_t n_tables;                 /* embedding tables */
 } hstu_checkpoint_info;
 
-/* Opens a PyTorch or safetensors file, recognised by content. config: NULL, a preset's name or a JSON file, used to tell
- * which tensors are missing; without it every size comes from the tensors. Both texts are borrowed for the call. HSTU_ENOENT,
- * HSTU_EIO, HSTU_EFORMAT, HSTU_EUNSUP, HSTU_ENOMEM; HSTU_EINVAL names both sides when config and tensors contradict each
- * other. The file stays mapped until close. A checkpoint is read-only: threads may share it. */
+/* An embedding table of a folder. */
+typedef struct hstu_table_info {
+    const char *name;    /* static tables in one tensor: all names with '/' between them */
+    int is_dynamic;      /* keys and rows in files of their own */
+    uint64_t rows, dim;  /* both 0 where the checkpoint does not tell them */
+    uint64_t bytes;      /* of the rows */
+    uint32_t world_size; /* ranks that wrote a dynamic table; 0: static, or named by the weights but without files */
+} hstu_table_info;
+
+/* Opens a PyTorch or safetensors file, recognised by content, or a checkpoint folder of NVIDIA's recsys-examples: the one
+ * that holds torch_module, or one with exactly one such folder in it. config: NULL, a preset's name or a JSON file,
+ * used to tell which tensors are missing; without it every size comes from the tensors. Both texts are borrowed for the
+ * call. HSTU_ENOENT, HSTU_EIO, HSTU_EFORMAT, HSTU_EUNSUP, HSTU_ENOMEM; HSTU_EINVAL names both sides when config and tensors
+ * contradict each other. The files stay mapped until close. A checkpoint is read-only: threads may share it. */
 HSTU_API hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const char *config, hstu_error *err);
 HSTU_API void hstu_checkpoint_close(hstu_checkpoint *checkpoint); /* NULL is fine */
 
@@ -53,6 +68,9 @@ HSTU_API hstu_status hstu_checkpoint_tensor(
 /* The i-th weight that the family needs and the file lacks: its name, and its shape where it is known (rank -1 if not). */
 HSTU_API hstu_status hstu_checkpoint_missing(
     const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err);
+/* The i-th embedding table of a folder. */
+HSTU_API hstu_status hstu_checkpoint_table(
+    const hstu_checkpoint *checkpoint, uint64_t i, hstu_table_info *info, hstu_error *err);
 /* The i-th pair of a safetensors file's __metadata__. */
 HSTU_API hstu_status hstu_checkpoint_metadata(
     const hstu_checkpoint *checkpoint, uint64_t i, const char **key, const char **value, hstu_error *err);

@@ -37,6 +37,12 @@ hstu_status hs_mapfile_open(hs_mapfile *out, const char *path, hstu_error *err)
     return status;
 }
 
+void hs_mapfile_expect_random(const hs_mapfile *map)
+{
+    if (map->data) /* advice: a system that does not take it still works */
+        (void)posix_madvise((void *)(uintptr_t)map->data, map->size, POSIX_MADV_RANDOM);
+}
+
 void hs_mapfile_close(hs_mapfile *map)
 {
     if (map->data)

@@ -15,6 +15,8 @@ typedef struct hs_mapfile {
 /* Maps `path`, a regular file. HSTU_ENOENT, HSTU_EIO (with the system's reason), or HSTU_EINVAL when it is a folder, pipe
  * or device. A file that another program shortens while it is mapped raises SIGBUS, as with any map. */
 hstu_status hs_mapfile_open(hs_mapfile *out, const char *path, hstu_error *err);
+/* Says that single pages will be read here and there: then no neighbours are read from the disk with them. */
+void hs_mapfile_expect_random(const hs_mapfile *map);
 /* Accepts a zeroed map. */
 void hs_mapfile_close(hs_mapfile *map);
 /* Both paths lead to one existing file, by links too: who writes the one replaces what is mapped from the other. */

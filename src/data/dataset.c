@@ -1,9 +1,9 @@
 /* Opening sequence files, recognised by content. */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/path.h"
 #include "data/dataset_int.h"
 #include "data/idtable.h"
-#include "data/path.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
 #ifndef HS_DATA_KUAIRAND_H
 #define HS_DATA_KUAIRAND_H
 
+#include "base/path.h"
 #include "data/events.h"
-#include "data/path.h"
 #include "data/warnings.h"
 
 #include <stddef.h>

@@ -1,14 +1,16 @@
-/* hstu_checkpoint_*: what a weight file holds, told without running it. */
+/* hstu_checkpoint_*: what a weight file or a checkpoint folder holds, told without running it. */
 #include "hstu/checkpoint.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/path.h"
 #include "engine/engine.h"
 #include "model/bind.h"
 #include "model/infer.h"
 
 struct hstu_checkpoint {
-    hs_statedict dict;
+    hs_statedict dict; /* zero for a folder */
+    hs_nvdir folder;   /* zero for a file */
     hs_recognised recognised;
     bool has_binding; /* a supported family */
     hs_binding binding;
@@ -39,15 +41,28 @@ hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const 
     if (!c)
         return hs_fail_nomem(err, sizeof *c, "a checkpoint");
     HS_TRY_GOTO(hs_engine_copy_text(&c->path, path, err));
-    HS_TRY_GOTO(hs_ckpt_open(&c->dict, c->path, err));
-    c->recognised = hs_family_recognise(&c->dict);
-    if (c->recognised.name && !c->recognised.not_supported)
-        HS_TRY_GOTO(compare(c, config, err));
+    if (hs_path_is_folder(c->path)) {
+        HS_TRY_GOTO(hs_nvdir_open(&c->folder, c->path, err));
+        c->recognised = hs_engine_recognise_folder(&c->folder);
+    } else {
+        HS_TRY_GOTO(hs_ckpt_open(&c->dict, c->path, err));
+        c->recognised = hs_family_recognise(&c->dict);
+        if (c->recognised.name && !c->recognised.not_supported)
+            HS_TRY_GOTO(compare(c, config, err));
+    }
     *out = c;
     return HSTU_OK;
 fail:
     hstu_checkpoint_close(c);
     return status;
+}
+
+hs_recognised hs_engine_recognise_folder(const hs_nvdir *dir)
+{
+    const hs_recognised found = hs_family_recognise(&dir->rank[0]);
+    if (found.family == HS_FAMILY_RANKING || found.family == HS_FAMILY_NV_RETRIEVAL)
+        return found;
+    return (hs_recognised){.family = HS_FAMILY_UNKNOWN, .group = ""};
 }
 
 void hstu_checkpoint_close(hstu_checkpoint *checkpoint)
@@ -57,6 +72,7 @@ void hstu_checkpoint_close(hstu_checkpoint *checkpoint)
     hs_binding_free(&checkpoint->binding);
     hs_config_free(&checkpoint->config);
     hs_statedict_close(&checkpoint->dict);
+    hs_nvdir_close(&checkpoint->folder);
     hs_free(checkpoint->path);
     hs_free(checkpoint->config_name);
     hs_free(checkpoint->config_json);
@@ -65,14 +81,21 @@ void hstu_checkpoint_close(hstu_checkpoint *checkpoint)
 
 void hstu_checkpoint_get_info(const hstu_checkpoint *checkpoint, hstu_checkpoint_info *info)
 {
+    const hs_nvdir *folder = &checkpoint->folder;
     *info = (hstu_checkpoint_info){
-        .format = checkpoint->dict.format,
+        .format = folder->n_ranks ? "NVIDIA checkpoint folder" : checkpoint->dict.format,
         .family = checkpoint->recognised.name,
         .not_supported = checkpoint->recognised.not_supported,
         .n_tensors = checkpoint->dict.n_entries,
         .n_missing = checkpoint->binding.n_missing,
         .n_metadata = checkpoint->dict.n_metadata,
+        .layout = folder->n_ranks ? hs_nvdir_layout_name(folder->layout) : NULL,
+        .n_ranks = folder->n_ranks,
+        .tensor_parallel = folder->tensor_parallel,
+        .n_tables = folder->n_tables,
     };
+    for (uint32_t r = 0; r < folder->n_ranks; r++)
+        info->n_tensors += folder->rank[r].n_entries;
 }
 
 static hstu_status fail_past_end(const char *what, uint64_t i, uint64_t n, hstu_error *err)
@@ -96,12 +119,29 @@ static hstu_tensor_use use_of(const hstu_checkpoint *c, size_t i)
     return HSTU_TENSOR_EXTRA;
 }
 
+/* A folder's tensors are counted through its ranks. */
+static hstu_status find_entry(
+    const hs_entry **out, uint32_t *rank, const hstu_checkpoint *c, uint64_t i, hstu_error *err)
+{
+    const hs_statedict *dict = c->folder.n_ranks ? c->folder.rank : &c->dict;
+    const uint32_t n = c->folder.n_ranks ? c->folder.n_ranks : 1;
+    uint64_t first = 0;
+    for (uint32_t r = 0; r < n; first += dict[r++].n_entries) {
+        if (i - first < dict[r].n_entries) {
+            *out = &dict[r].entry[i - first];
+            *rank = r;
+            return HSTU_OK;
+        }
+    }
+    return fail_past_end("tensor", i, first, err);
+}
+
 hstu_status hstu_checkpoint_tensor(
     const hstu_checkpoint *checkpoint, uint64_t i, hstu_tensor_info *info, hstu_error *err)
 {
-    if (i >= checkpoint->dict.n_entries)
-        return fail_past_end("tensor", i, checkpoint->dict.n_entries, err);
-    const hs_entry *e = &checkpoint->dict.entry[i];
+    uint32_t rank = 0;
+    const hs_entry *e = NULL;
+    HS_TRY(find_entry(&e, &rank, checkpoint, i, err));
     *info = (hstu_tensor_info){
         .group = e->group,
         .name = e->name,
@@ -110,6 +150,7 @@ hstu_status hstu_checkpoint_tensor(
         .bytes = (uint64_t)hs_tensor_elements(&e->tensor) * hs_dtype_bytes(e->tensor.dtype),
         .use = use_of(checkpoint, i),
         .reason = checkpoint->has_binding ? checkpoint->binding.reason[i] : NULL,
+        .file_rank = rank,
     };
     for (int d = 0; d < e->tensor.rank; d++)
         info->shape[d] = e->tensor.shape[d];
@@ -142,6 +183,21 @@ hstu_status hstu_checkpoint_missing(
             return describe_missing(checkpoint, &b->weight[w], info);
     }
     return fail_past_end("missing tensor", i, n, err);
+}
+
+hstu_status hstu_checkpoint_table(const hstu_checkpoint *checkpoint, uint64_t i, hstu_table_info *info, hstu_error *err)
+{
+    if (i >= checkpoint->folder.n_tables)
+        return fail_past_end("table", i, checkpoint->folder.n_tables, err);
+    const hs_nvdir_table *t = &checkpoint->folder.table[i];
+    *info = (hstu_table_info){.name = t->name, .is_dynamic = !t->flat, .rows = t->rows, .dim = t->dim};
+    if (t->flat) {
+        info->bytes = (uint64_t)hs_tensor_elements(t->flat) * hs_dtype_bytes(t->flat->dtype);
+    } else if (t->dynamic) {
+        info->bytes = t->rows * t->dim * sizeof(float);
+        info->world_size = t->dynamic->world_size;
+    }
+    return HSTU_OK;
 }
 
 hstu_status hstu_checkpoint_metadata(

@@ -3,7 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "model/family.h"
+#include "base/path.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -95,11 +95,23 @@ static hstu_status find_config(hstu_model *m, hs_config *config, const char *nam
 static hstu_status refuse_family(const hs_recognised *r, const hs_statedict *dict, hstu_error *err)
 {
     if (r->name)
-        return hs_fail(err, HSTU_EUNSUP, 0, "%.200s: a checkpoint of the family \"%s\": %s", dict->path, r->name,
+        return hs_fail(err, HSTU_EUNSUP, 0,
+            "%.200s: a checkpoint of the family \"%s\", not supported by this version: %s", dict->path, r->name,
             r->not_supported);
     return hs_fail(err, HSTU_EUNSUP, 0,
         "%.200s: no known model among its %zu tensors (the first is '%.80s'); known are retrieval HSTU and SASRec",
         dict->path, dict->n_entries, dict->n_entries ? dict->entry[0].name : "");
+}
+
+/* Folders hold the families that this version knows by name alone. */
+static hstu_status refuse_folder(const char *path, hstu_error *err)
+{
+    hs_nvdir dir = {0};
+    HS_TRY(hs_nvdir_open(&dir, path, err));
+    const hs_recognised recognised = hs_engine_recognise_folder(&dir);
+    const hstu_status status = refuse_family(&recognised, &dir.rank[0], err);
+    hs_nvdir_close(&dir);
+    return status;
 }
 
 static hstu_status bind_checkpoint(hstu_model *m, hs_config *config, hstu_error *err)
@@ -155,6 +167,8 @@ hstu_status hstu_model_open(
     if (options)
         HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_model_options_init", err));
     HS_TRY(check_options(&o, err));
+    if (checkpoint && hs_path_is_folder(checkpoint))
+        return refuse_folder(checkpoint, err);
     hstu_model *m = hs_calloc(1, sizeof *m);
     if (!m)
         return hs_fail_nomem(err, sizeof *m, "a model");

@@ -2,8 +2,10 @@
 #ifndef HS_ENGINE_ENGINE_H
 #define HS_ENGINE_ENGINE_H
 
+#include "ckpt/nvdir.h"
 #include "ckpt/pth.h"
 #include "hstu/hstu.h"
+#include "model/family.h"
 #include "model/forward.h"
 
 /* The pair of safetensors' __metadata__ that holds the model's configuration as JSON. */
@@ -17,6 +19,9 @@ struct hstu_model {
     int threads;         /* as asked for: a session opens its own device with it */
     bool random_weights;
 };
+
+/* The family of a checkpoint folder: one of NVIDIA's, or unknown. */
+hs_recognised hs_engine_recognise_folder(const hs_nvdir *dir);
 
 /* What one forward pass works with. */
 typedef struct hs_lane {

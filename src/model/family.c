@@ -57,24 +57,24 @@ static hs_recognised decide(const marks *m, const char *group)
         found.name = "retrieval HSTU";
     } else if (m->nv_block && m->nv_mlp) {
         found.family = HS_FAMILY_RANKING;
-        found.name = "NVIDIA GR ranking";
-        found.not_supported = "the ranking family is not part of this version";
+        found.name = "NVIDIA ranking HSTU";
+        found.not_supported = "NVIDIA's ranking family comes with a later version";
     } else if (m->nv_block) {
         found.family = HS_FAMILY_NV_RETRIEVAL;
-        found.name = "NVIDIA GR retrieval";
+        found.name = "NVIDIA retrieval HSTU";
         found.not_supported =
-            "NVIDIA's retrieval model (HSTU blocks without a prediction head) is not part of this version";
+            "NVIDIA's retrieval family (HSTU blocks without a prediction head) comes with a later version";
     } else if (m->dlrm) {
         found.family = HS_FAMILY_DLRM_V3;
         found.name = "DLRM-v3 HSTU";
-        found.not_supported = "the dlrm_v3 family is not part of this version";
+        found.not_supported = "the dlrm_v3 family comes with a later version";
     } else if (m->sasrec) {
         found.family = HS_FAMILY_SASREC;
         found.name = "retrieval SASRec";
     } else if (m->decoder) {
         found.family = HS_FAMILY_DECODER;
         found.name = "plain decoder";
-        found.not_supported = "the decoder family is not part of this version";
+        found.not_supported = "the decoder family comes with a later version";
     }
     return found;
 }

@@ -8,7 +8,7 @@ typedef enum hs_family {
     HS_FAMILY_UNKNOWN,
     HS_FAMILY_HSTU,    /* Meta's research HSTU, retrieval */
     HS_FAMILY_SASREC,  /* its published baseline */
-    HS_FAMILY_RANKING, /* NVIDIA's GR ranking */
+    HS_FAMILY_RANKING, /* NVIDIA's ranking model */
     HS_FAMILY_NV_RETRIEVAL,
     HS_FAMILY_DLRM_V3,
     HS_FAMILY_DECODER

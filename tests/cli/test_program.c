@@ -166,6 +166,33 @@ static void test_lone_checkpoint(void **state)
     assert_int_equal(unlink(name), 0);
 }
 
+static void test_a_checkpoint_folder(void **state)
+{
+    char line[512];
+    hstu_error err;
+    cJSON *root = NULL;
+    (void)state;
+    const char *folder = TEST_DATA "/golden/ranking/c0_hd32_d24_pclamp_2rank/checkpoint";
+    (void)snprintf(line, sizeof line, "inspect %s", folder);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    assert_non_null(strstr(last.out, "layout: FUSED (ranks: 1, tensor parallel: 1)\nfamily: NVIDIA ranking HSTU\n"
+                                     "not supported by this version: "));
+    assert_non_null(strstr(last.out, "static             233      24    21.8 KiB  action_weights\n"
+                                     "dynamic            153      24    14.3 KiB  video_id (ranks: 2)\n"));
+    (void)snprintf(line, sizeof line, "inspect %s --json", folder);
+    assert_int_equal(run(line), HS_EXIT_DONE);
+    assert_int_equal(hs_json_parse(&root, last.out, strlen(last.out), "the listing", &err), HSTU_OK);
+    const cJSON *tables = cJSON_GetObjectItemCaseSensitive(root, "tables");
+    assert_int_equal(cJSON_GetArraySize(tables), 2);
+    assert_int_equal(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(tables, 1), "world_size")->valueint, 2);
+    cJSON_Delete(root);
+    (void)snprintf(line, sizeof line, "run --checkpoint %s", folder);
+    expect_error(
+        line, HS_EXIT_FAILED, "not supported by this version: NVIDIA's ranking family comes with a later version");
+    (void)snprintf(line, sizeof line, "run --checkpoint %s", TEST_DATA);
+    expect_error(line, HS_EXIT_FAILED, "is a folder: expected a PyTorch or safetensors file, or a folder with");
+}
+
 /* Seven users with items 1 .. 9 in Meta's layout. */
 static void write_dataset(void)
 {
@@ -499,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_help_and_version),
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_a_checkpoint_folder),
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_filter),
         cmocka_unit_test(test_output_is_no_input),

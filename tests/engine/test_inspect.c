@@ -155,7 +155,7 @@ static void test_other_families(void **state)
         given tensor;
         const char *family; /* NULL: not recognised */
     } cases[] = {
-        {{"model._hstu_block._attention_layers.0._linear_uvqk_weight", 4, 4}, "NVIDIA GR retrieval"},
+        {{"model._hstu_block._attention_layers.0._linear_uvqk_weight", 4, 4}, "NVIDIA retrieval HSTU"},
         {{"_hstu_transducer._stu_module._stu_layers.0._uvqk_weight", 4, 4}, "DLRM-v3 HSTU"},
         {{"layers.0.q_proj.weight", 4, 4}, "plain decoder"},
         {{"something.else", 4, 4}, NULL},
@@ -219,6 +219,61 @@ static void test_configuration_in_the_file(void **state)
     assert_int_equal(remove(temporary_path()), 0);
 }
 
+/* NVIDIA's folders: the ranks' tensors one after the other, the tables beside them, and no model. */
+static void test_a_folder(void **state)
+{
+    hstu_checkpoint_info info;
+    hstu_tensor_info t;
+    hstu_table_info table;
+    hstu_error err;
+    hstu_model *model = NULL;
+    (void)state;
+    hstu_checkpoint *c = open_checkpoint(golden_path("ranking/c6_fused_fp32", "checkpoint_native_tp2"), NULL);
+    hstu_checkpoint_get_info(c, &info);
+    assert_string_equal(info.format, "NVIDIA checkpoint folder");
+    assert_string_equal(info.layout, "NATIVE");
+    assert_string_equal(info.family, "NVIDIA ranking HSTU");
+    assert_non_null(strstr(info.not_supported, "comes with a later version"));
+    assert_int_equal(info.n_ranks, 2);
+    assert_int_equal(info.tensor_parallel, 2);
+    assert_int_equal(info.n_tensors, 2 * 24);
+    for (uint64_t i = 0; i < info.n_tensors; i++) {
+        assert_ok(hstu_checkpoint_tensor(c, i, &t, &err), &err);
+        assert_int_equal(t.file_rank, i / 24);
+        assert_int_equal(t.use, HSTU_TENSOR_UNKNOWN);
+    }
+    assert_string_equal(t.name, "_mlp._mlp.2.bias");
+    assert_int_equal(hstu_checkpoint_tensor(c, info.n_tensors, &t, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "tensor 48 does not exist: there are 48"));
+    assert_int_equal(info.n_tables, 3);
+    assert_ok(hstu_checkpoint_table(c, 2, &table, &err), &err);
+    assert_string_equal(table.name, "video_id");
+    assert_true(table.is_dynamic);
+    assert_int_equal(table.world_size, 0); /* its files stand in another folder of the case */
+    assert_int_equal(hstu_checkpoint_table(c, 3, &table, &err), HSTU_EINVAL);
+    assert_null(hstu_checkpoint_config(c));
+    hstu_checkpoint_close(c);
+
+    c = open_checkpoint(golden_path("ranking/c0_hd32_d24_pclamp_2rank", "checkpoint"), NULL);
+    assert_ok(hstu_checkpoint_table(c, 0, &table, &err), &err);
+    assert_false(table.is_dynamic);
+    assert_int_equal(table.bytes, 233 * 24 * 4);
+    assert_ok(hstu_checkpoint_table(c, 1, &table, &err), &err);
+    assert_int_equal(table.rows, 153);
+    assert_int_equal(table.dim, 24);
+    assert_int_equal(table.bytes, 153 * 24 * 4);
+    assert_int_equal(table.world_size, 2);
+    hstu_checkpoint_close(c);
+
+    char path[1024];
+    (void)snprintf(path, sizeof path, "%s", golden_path("ranking/c6_fused_fp32", "checkpoint"));
+    assert_int_equal(hstu_model_open(&model, path, NULL, &err), HSTU_EUNSUP);
+    assert_non_null(strstr(err.msg, "the family \"NVIDIA ranking HSTU\", not supported by this version"));
+    assert_non_null(strstr(err.msg, "comes with a later version"));
+    assert_int_equal(hstu_model_open(&model, TEST_DATA, NULL, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "is a folder: expected a PyTorch"));
+}
+
 static void test_missing_files(void **state)
 {
     hstu_checkpoint *c = NULL;
@@ -238,6 +293,7 @@ int main(void)
         cmocka_unit_test(test_near_miss),
         cmocka_unit_test(test_other_families),
         cmocka_unit_test(test_configuration_in_the_file),
+        cmocka_unit_test(test_a_folder),
         cmocka_unit_test(test_missing_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* File paths of bounded length, as values. */
-#ifndef HS_DATA_PATH_H
-#define HS_DATA_PATH_H
+#ifndef HS_BASE_PATH_H
+#define HS_BASE_PATH_H
 
 #include "hstu/status.h"
 

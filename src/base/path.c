@@ -1,5 +1,5 @@
 /* File paths of bounded length. */
-#include "data/path.h"
+#include "base/path.h"
 
 #include "base/error.h"
 

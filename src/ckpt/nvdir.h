@@ -1,0 +1,45 @@
+/* Checkpoint folders of NVIDIA's recsys-examples: <folder>/torch_module/model.<rank>.pth with the dense weights and the static
+ * tables, <folder>/dynamicemb_module/<module>/ with the dynamic tables. Facts: docs/formats.md. */
+#ifndef HS_CKPT_NVDIR_H
+#define HS_CKPT_NVDIR_H
+
+#include "base/path.h"
+#include "ckpt/dynemb.h"
+#include "file/statedict.h"
+
+enum { HS_NVDIR_MAX_RANKS = 1024, HS_NVDIR_MAX_TABLES = 4096 };
+
+/* How the reference's layer classes name and lay out the same weights. */
+typedef enum hs_nvdir_layout {
+    HS_NVDIR_FUSED,  /* _linear_uvqk_weight [D, 4·H·d], columns u | v | q | k */
+    HS_NVDIR_NATIVE, /* _linear_uvqk.weight [4·H·d / tensor_parallel, D], rows by head, then u, v, q, k */
+    HS_NVDIR_DEBUG   /* as NATIVE in one piece, with FUSED's names of the output norm */
+} hs_nvdir_layout;
+
+typedef struct hs_nvdir_table {
+    const char *name;      /* static tables that share one tensor: all their names, "a/b/c", in the tensor's order */
+    uint64_t dim, rows;    /* rows of all names together; both 0 where the checkpoint does not tell the width */
+    const hs_tensor *flat; /* static: fp32 [rows * dim], the tables back to back, in rank 0; NULL for a dynamic one */
+    hs_dynemb *dynamic;    /* NULL for a static table, and where the weights name a dynamic table that has no files */
+} hs_nvdir_table;
+
+typedef struct hs_nvdir {
+    hs_path folder; /* the one that holds torch_module */
+    hs_nvdir_layout layout;
+    uint32_t n_ranks;         /* model.0.pth to model.<n_ranks - 1>.pth */
+    uint32_t tensor_parallel; /* ranks 0 to this - 1 hold the parts of split weights; the others are copies of them */
+    hs_statedict *rank;       /* [n_ranks] */
+    const char *group;        /* of the weights, as in hs_entry.group */
+    hs_nvdir_table *table;    /* [n_tables]: static ones as stored, dynamic ones by file name, absent ones last */
+    size_t n_tables;
+    hs_arena arena;
+} hs_nvdir;
+
+/* path: the folder with torch_module, or one that holds exactly one such folder (a training run's iter<k>). Every rank must
+ * hold the same tensors in the same shapes, split ones included. HSTU_EFORMAT names what is missing or does not fit. */
+hstu_status hs_nvdir_open(hs_nvdir *out, const char *path, hstu_error *err);
+/* Accepts a zeroed one. */
+void hs_nvdir_close(hs_nvdir *dir);
+const char *hs_nvdir_layout_name(hs_nvdir_layout layout); /* "FUSED", "NATIVE", "DEBUG" */
+
+#endif
