@@ -20,8 +20,10 @@ function(hs_isa_flags)
     if(source MATCHES "_avx2\\.c$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
     elseif(source MATCHES "_avx512\\.c$")
+      # Without optimisation gcc's AVX-512 intrinsics are macros, and it warns of their own conversions.
       set_source_files_properties(
-        ${source} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mprefer-vector-width=512")
+        ${source} PROPERTIES
+        COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mprefer-vector-width=512;-Wno-sign-conversion")
     endif()
   endforeach()
 endfunction()

@@ -190,10 +190,9 @@ static void test_line_ends(void **state)
     static const char text[] = "\xef\xbb\xbf"
                                "7\n\xef\xbb\xbf"
                                "8\n9\r";
-    static const char *const lines[] = {"7",
-        "\xef\xbb\xbf"
-        "8",
-        "9"};
+    static const char second[] = "\xef\xbb\xbf"
+                                 "8";
+    static const char *const lines[] = {"7", second, "9"};
     hs_line_reader reader;
     hstu_error err = {0};
     bool got = false;
