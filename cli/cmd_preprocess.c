@@ -51,8 +51,12 @@ static void print_summary(const char *name, const hstu_preprocess_report *report
     print_count("contextual features per user", report->n_features);
     print_count("sessions written", report->n_sessions);
     print_count("vocabulary size of the sessions", report->vocab_size);
+    if (report->ranking_path[0])
+        print_count("users for ranking", report->n_ranking_users);
     (void)printf(
         "wrote %s\nwrote %s\nwrote %s\n", report->sequences_path, report->sessions_path, report->metadata_path);
+    if (report->ranking_path[0])
+        (void)printf("wrote %s\n", report->ranking_path);
 }
 
 static int run_verb(const hs_options *options)
@@ -82,8 +86,8 @@ const hs_verb hs_verb_preprocess = {
     .name = "preprocess",
     .summary = "turn KuaiRand's logs into sequence files",
     .text = "Reads the standard logs of an extracted KuaiRand data set and writes sequences.safetensors (every event "
-            "of every "
-            "user), processed_inference_sequences.csv (sessions) and metadata.json.",
+            "of every user), processed_inference_sequences.csv (sessions) and metadata.json, and, where the set's user "
+            "features are there, processed_seqs.csv (whole users for ranking).",
     .option = options_of_preprocess,
     .n_options = N_OPTIONS,
     .example = "hstu preprocess --dataset_name KuaiRand-1K --data_root tmp_data",

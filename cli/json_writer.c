@@ -147,3 +147,27 @@ void hs_json_put_raw(hs_json_writer *writer, const char *json, size_t n)
     separate(writer);
     put(writer, json, n);
 }
+
+void hs_json_pair_text(hs_json_writer *writer, const char *key, const char *text)
+{
+    hs_json_key(writer, key);
+    hs_json_put_text(writer, text);
+}
+
+void hs_json_pair_int(hs_json_writer *writer, const char *key, int64_t x)
+{
+    hs_json_key(writer, key);
+    hs_json_put_int(writer, x);
+}
+
+void hs_json_pair_double(hs_json_writer *writer, const char *key, double x, int digits)
+{
+    hs_json_key(writer, key);
+    hs_json_put_double(writer, x, digits);
+}
+
+void hs_json_pair_bool(hs_json_writer *writer, const char *key, bool x)
+{
+    hs_json_key(writer, key);
+    hs_json_put_bool(writer, x);
+}

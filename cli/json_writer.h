@@ -27,6 +27,12 @@ void hs_json_put_double(hs_json_writer *writer, double x, int digits); /* signif
 void hs_json_put_bool(hs_json_writer *writer, bool x);
 void hs_json_put_raw(hs_json_writer *writer, const char *json, size_t n); /* n bytes that are one JSON value */
 
+/* A key and its value. */
+void hs_json_pair_text(hs_json_writer *writer, const char *key, const char *text);
+void hs_json_pair_int(hs_json_writer *writer, const char *key, int64_t x);
+void hs_json_pair_double(hs_json_writer *writer, const char *key, double x, int digits);
+void hs_json_pair_bool(hs_json_writer *writer, const char *key, bool x);
+
 /* The bytes of the UTF-8 character at s (n >= 1 bytes are left), or 0 when there is none. */
 size_t hs_utf8_length(const char *s, size_t n);
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "cli/json_writer.h"
+#include "cli/options.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +42,7 @@ void hs_request_free(hs_request *request)
     hs_ids_free(&request->items);
     hs_ids_free(&request->times);
     hs_ids_free(&request->candidates);
+    hs_ids_free(&request->actions);
 }
 
 /* "<file>: line 3, column 14: expected <what>, found <the next character>". */
@@ -220,35 +222,115 @@ static hstu_status parse_ints(scan *s, hs_ids *ids)
     return next_is(s, ']') ? HSTU_OK : fail_expected(s, "',' or ']'");
 }
 
-/* ---- the line --------------------------------------------------------------------------------------------------- */
+/* ---- contextual features ---------------------------------------------------------------------------------------- */
 
-typedef enum key { KEY_USER, KEY_ITEMS, KEY_TIMES, KEY_REQUEST_TIME, KEY_CANDIDATES, N_KEYS } key;
-
-static hstu_status parse_key(scan *s, key *out)
+/* Past a key in quotes; *from is its text of *n bytes. */
+static hstu_status parse_key_text(scan *s, const char **from, size_t *n)
 {
-    static const char *const keys[N_KEYS] = {"user", "items", "times", "request_time", "candidates"};
     skip_blanks(s);
     if (s->at == s->end || *s->at != '"')
         return fail_expected(s, "a key in quotes");
-    const char *from = s->at + 1;
+    *from = s->at + 1;
     HS_TRY(parse_string(s));
-    const size_t n = (size_t)(s->at - from) - 1;
+    *n = (size_t)(s->at - *from) - 1;
+    return HSTU_OK;
+}
+
+static hstu_status parse_feature(scan *s, hs_request *request)
+{
+    hs_request_feature *f = &request->feature[request->n_features];
+    if (request->n_features == HS_MAX_REQUEST_FEATURES)
+        return hs_fail(s->err, HSTU_EFORMAT, s->line, "%s: line %llu: 'context' may have %d features, found more",
+            s->path, (unsigned long long)s->line, (int)HS_MAX_REQUEST_FEATURES);
+    HS_TRY(parse_key_text(s, &f->name, &f->name_len));
+    for (size_t i = 0; i < request->n_features; i++) {
+        const hs_request_feature *other = &request->feature[i];
+        if (other->name_len == f->name_len && memcmp(other->name, f->name, f->name_len) == 0) {
+            s->at = f->name - 1;
+            return fail_expected(s, "each feature of 'context' once");
+        }
+    }
+    if (!next_is(s, ':'))
+        return fail_expected(s, "':'");
+    HS_TRY(parse_int(s, &f->id));
+    request->n_features++;
+    return HSTU_OK;
+}
+
+static hstu_status parse_context(scan *s, hs_request *request)
+{
+    if (!next_is(s, '{'))
+        return fail_expected(s, "'{'");
+    if (next_is(s, '}'))
+        return HSTU_OK;
+    do
+        HS_TRY(parse_feature(s, request));
+    while (next_is(s, ','));
+    return next_is(s, '}') ? HSTU_OK : fail_expected(s, "',' or '}'");
+}
+
+const hs_request_feature *hs_request_find_feature(const hs_request *request, const char *name)
+{
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < request->n_features; i++) {
+        if (request->feature[i].name_len == n && memcmp(request->feature[i].name, name, n) == 0)
+            return &request->feature[i];
+    }
+    return NULL;
+}
+
+bool hs_request_user_number(const hs_request *request, int64_t *out)
+{
+    char text[24];
+    if (!request->user || request->user_len >= sizeof text)
+        return false;
+    memcpy(text, request->user, request->user_len);
+    text[request->user_len] = '\0';
+    return hs_parse_int(text, INT64_MIN, INT64_MAX, out);
+}
+
+/* ---- the line --------------------------------------------------------------------------------------------------- */
+
+typedef enum key {
+    KEY_USER,
+    KEY_ITEMS,
+    KEY_CANDIDATES,
+    KEY_TIMES,
+    KEY_REQUEST_TIME,
+    KEY_ACTIONS,
+    KEY_CONTEXT,
+    N_KEYS
+} key;
+
+/* Keys of every request, and those of either kind alone. */
+static bool belongs(key which, bool ranking)
+{
+    return which < KEY_TIMES || (which >= KEY_ACTIONS) == ranking;
+}
+
+static hstu_status parse_key(scan *s, bool ranking, key *out)
+{
+    static const char *const keys[N_KEYS] = {
+        "user", "items", "candidates", "times", "request_time", "actions", "context"};
+    const char *from = NULL;
+    size_t n = 0;
+    HS_TRY(parse_key_text(s, &from, &n));
     for (int i = 0; i < N_KEYS; i++) {
-        if (strlen(keys[i]) == n && memcmp(keys[i], from, n) == 0) {
+        if (belongs((key)i, ranking) && strlen(keys[i]) == n && memcmp(keys[i], from, n) == 0) {
             *out = (key)i;
             return HSTU_OK;
         }
     }
     return hs_fail(s->err, HSTU_EFORMAT, s->line,
-        "%s: line %llu: unknown key '%.*s': expected user, items, times, request_time or candidates", s->path,
-        (unsigned long long)s->line, n < 60 ? (int)n : 60, from);
+        "%s: line %llu: unknown key '%.*s': expected user, items, %s or candidates", s->path,
+        (unsigned long long)s->line, n < 60 ? (int)n : 60, from, ranking ? "actions, context" : "times, request_time");
 }
 
-static hstu_status parse_member(scan *s, hs_request *request, unsigned *seen)
+static hstu_status parse_member(scan *s, hs_request *request, bool ranking, unsigned *seen)
 {
     key which = KEY_USER;
     const char *from = s->at;
-    HS_TRY(parse_key(s, &which));
+    HS_TRY(parse_key(s, ranking, &which));
     if (*seen & (1u << which)) {
         s->at = from;
         skip_blanks(s);
@@ -271,6 +353,10 @@ static hstu_status parse_member(scan *s, hs_request *request, unsigned *seen)
     case KEY_CANDIDATES:
         request->has_candidates = true;
         return parse_ints(s, &request->candidates);
+    case KEY_ACTIONS:
+        return parse_ints(s, &request->actions);
+    case KEY_CONTEXT:
+        return parse_context(s, request);
     case N_KEYS:
         break;
     }
@@ -293,26 +379,53 @@ static hstu_status check(scan *s, const hs_request *request)
     return HSTU_OK;
 }
 
+static hstu_status check_ranking(scan *s, const hs_request *request)
+{
+    const size_t n_items = request->items.n, n_candidates = request->candidates.n;
+    if (n_candidates == 0)
+        return fail_line(s, "'candidates' must hold at least one item");
+    if (request->actions.n != n_items && request->actions.n != n_items + n_candidates)
+        return hs_fail(s->err, HSTU_EFORMAT, s->line,
+            "%s: line %llu: 'actions' must have one action for each of %zu items, or of these and %zu candidates, "
+            "found "
+            "%zu",
+            s->path, (unsigned long long)s->line, n_items, n_candidates, request->actions.n);
+    return HSTU_OK;
+}
+
+static hstu_status parse_line(scan *s, hs_request *request, bool ranking)
+{
+    unsigned seen = 0;
+    request->user = NULL;
+    request->user_len = 0;
+    request->items.n = request->times.n = request->candidates.n = request->actions.n = 0;
+    request->n_features = 0;
+    request->has_times = request->has_request_time = request->has_candidates = false;
+    if (!next_is(s, '{'))
+        return fail_expected(s, "'{'");
+    if (!next_is(s, '}')) {
+        do
+            HS_TRY(parse_member(s, request, ranking, &seen));
+        while (next_is(s, ','));
+        if (!next_is(s, '}'))
+            return fail_expected(s, "',' or '}'");
+    }
+    skip_blanks(s);
+    if (s->at != s->end)
+        return fail_expected(s, "the end of the line");
+    return ranking ? check_ranking(s, request) : check(s, request);
+}
+
 hstu_status hs_request_parse(
     hs_request *request, const char *line, size_t n, const char *path, uint64_t line_number, hstu_error *err)
 {
     scan s = {.start = line, .at = line, .end = line + n, .path = path, .line = line_number, .err = err};
-    unsigned seen = 0;
-    request->user = NULL;
-    request->user_len = 0;
-    request->items.n = request->times.n = request->candidates.n = 0;
-    request->has_times = request->has_request_time = request->has_candidates = false;
-    if (!next_is(&s, '{'))
-        return fail_expected(&s, "'{'");
-    if (!next_is(&s, '}')) {
-        do
-            HS_TRY(parse_member(&s, request, &seen));
-        while (next_is(&s, ','));
-        if (!next_is(&s, '}'))
-            return fail_expected(&s, "',' or '}'");
-    }
-    skip_blanks(&s);
-    if (s.at != s.end)
-        return fail_expected(&s, "the end of the line");
-    return check(&s, request);
+    return parse_line(&s, request, false);
+}
+
+hstu_status hs_rank_request_parse(
+    hs_request *request, const char *line, size_t n, const char *path, uint64_t line_number, hstu_error *err)
+{
+    scan s = {.start = line, .at = line, .end = line + n, .path = path, .line = line_number, .err = err};
+    return parse_line(&s, request, true);
 }

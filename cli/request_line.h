@@ -1,4 +1,5 @@
-/* One line of a requests file: {"user": .., "items": [..], "times": [..], "request_time": .., "candidates": [..]}. */
+/* One line of a requests file: {"user": .., "items": [..], "times": [..], "request_time": .., "candidates": [..]}, or, for a
+ * ranking model, {"user": .., "items": [..], "actions": [..], "context": {"name": .., ..}, "candidates": [..]}. */
 #ifndef HS_CLI_REQUEST_LINE_H
 #define HS_CLI_REQUEST_LINE_H
 
@@ -17,12 +18,23 @@ typedef struct hs_ids {
 bool hs_ids_push(hs_ids *ids, int64_t x);
 void hs_ids_free(hs_ids *ids);
 
+enum { HS_MAX_REQUEST_FEATURES = 64 };
+
+typedef struct hs_request_feature {
+    const char *name; /* the JSON text between the quotes, inside the line */
+    size_t name_len;
+    int64_t id;
+} hs_request_feature;
+
 typedef struct hs_request {
     const char *user; /* the value's own JSON text, inside the line; NULL when the key is absent */
     size_t user_len;
-    hs_ids items; /* at least one */
+    hs_ids items; /* at least one; of a ranking request any number */
     hs_ids times; /* as many as items, or none */
     hs_ids candidates;
+    hs_ids actions; /* ranking: as many as items, or as items and candidates together */
+    hs_request_feature feature[HS_MAX_REQUEST_FEATURES];
+    size_t n_features; /* names differ */
     int64_t request_time;
     bool has_times, has_request_time, has_candidates;
 } hs_request;
@@ -32,6 +44,13 @@ typedef struct hs_request {
  * file, the line (err->pos too) and the column. No recursion. */
 hstu_status hs_request_parse(
     hs_request *request, const char *line, size_t n, const char *path, uint64_t line_number, hstu_error *err);
+/* The same for a request to a ranking model, which has at least one candidate. */
+hstu_status hs_rank_request_parse(
+    hs_request *request, const char *line, size_t n, const char *path, uint64_t line_number, hstu_error *err);
+/* The feature of this name, or NULL. */
+const hs_request_feature *hs_request_find_feature(const hs_request *request, const char *name);
+/* The user as a whole number of 64 bits; false when it is none. */
+bool hs_request_user_number(const hs_request *request, int64_t *out);
 void hs_request_free(hs_request *request);
 
 #endif

@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "hstu/hstu.h"
+#include "hstu/metric.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +27,9 @@ typedef struct hs_run {
     int64_t k; /* the largest of top_k */
     uint64_t seed;
     bool filter_seen, dump_logits;
+    bool pad_attention; /* histories are padded in front with item 0 up to `window` */
+    bool ranking;       /* the model's family; then `rules` instead of history, window, top_k, k and filter_seen */
+    hstu_ranking_options rules;
     /* open */
     hstu_model *model;
     hstu_model_info info;
@@ -36,14 +40,27 @@ typedef struct hs_run {
     int64_t item_offset; /* original id = model id - item_offset */
     int64_t *candidate;  /* model ids, ascending, each once; NULL: every item */
     size_t n_candidates;
+    hstu_ranking_samples *samples;
 } hs_run;
+
+/* Metrics of one task of a ranking model. */
+typedef struct hs_task {
+    hstu_auc auc;
+    hstu_gauc gauc;
+    hstu_log_loss loss;
+} hs_task;
 
 typedef struct hs_run_result {
     int64_t n_batches, n_requests;
     double total_s;        /* of the timed batches: assembling and answering */
-    double *latency_s;     /* [n_batches] from tokens to top-k, ascending */
+    double *latency_s;     /* [n_batches] from tokens to top-k or logits, ascending */
     int64_t *rank;         /* [n_requests] as hstu_recommend gives it */
     int64_t *popular_rank; /* [n_requests] of the most-popular baseline, by the same rules */
+    /* ranking */
+    int64_t n_candidates;
+    float *logits; /* [n_candidates, info.n_classes] */
+    hs_task *task; /* [info.n_tasks] where tasks are sigmoids, else NULL */
+    hstu_multiclass multiclass;
 } hs_run_result;
 
 void hs_run_result_free(hs_run_result *result);
@@ -55,8 +72,15 @@ hstu_status hs_run_evaluate(hs_run *run, hs_run_result *result, hstu_error *err)
 /* Fills rank [n] of the first n samples when items are ranked by their count over all histories, uncut, ties to the smaller
  * id; candidates, filter and window as in the run. */
 hstu_status hs_run_rank_by_popularity(const hs_run *run, size_t n, int64_t *rank, hstu_error *err);
+/* The same for a ranking model: scores every candidate of every sample once, in order, and measures. */
+hstu_status hs_run_rank(hs_run *run, hs_run_result *result, hstu_error *err);
 /* Answers run->requests_path on standard output, one JSON line each, in order. */
 hstu_status hs_run_answer_requests(hs_run *run, hstu_error *err);
+
+/* The same with a ranking model: logits and probabilities of each request's candidates. */
+hstu_status hs_run_rank_requests(hs_run *run, hstu_error *err);
+/* probability [n_classes] of one candidate's logits, in fp32: sigmoids, or a softmax where the model has one task. */
+void hs_run_probabilities(const hstu_model_info *info, const float *logits, float *probability);
 
 /* The result as JSON, into `out`. HSTU_ENOMEM. */
 hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_result *result, hstu_error *err);

@@ -18,7 +18,7 @@ static int ascending(const void *a, const void *b)
 
 static hstu_status read_ids(const hs_run *run, hs_line_reader *reader, hs_ids *ids, hstu_error *err)
 {
-    const int64_t min = 1 - run->item_offset, max = run->info.max_item_id - run->item_offset;
+    const int64_t min = run->info.min_item_id - run->item_offset, max = run->info.max_item_id - run->item_offset;
     for (;;) {
         bool got = false;
         int64_t id = 0;

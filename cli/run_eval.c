@@ -25,6 +25,8 @@ void hs_run_result_free(hs_run_result *result)
     hs_free(result->latency_s);
     hs_free(result->rank);
     hs_free(result->popular_rank);
+    hs_free(result->logits);
+    hs_free(result->task);
     *result = (hs_run_result){0};
 }
 
@@ -47,7 +49,7 @@ static size_t largest_batch(const loop *l)
     for (int64_t first = 0; first < l->histories->n; first += l->run->batch_size) {
         int64_t events = 0;
         for (int64_t i = first; i < min_int(first + l->run->batch_size, l->histories->n); i++)
-            events += l->histories->offset[i + 1] - window_start(l, i);
+            events += l->run->pad_attention ? l->run->window : l->histories->offset[i + 1] - window_start(l, i);
         most = events > most ? events : most;
     }
     return (size_t)most;
@@ -92,6 +94,8 @@ static hstu_batch assemble(loop *l, int64_t first, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         const int64_t from = window_start(l, first + i), count = h->offset[first + i + 1] - from;
         l->offset[i] = events;
+        for (int64_t pad = l->run->pad_attention ? l->run->window - count : 0; pad > 0; pad--)
+            l->item[events++] = 0;
         memcpy(l->item + events, h->item_id + from, (size_t)count * sizeof *l->item);
         if (h->timestamp)
             memcpy(l->time + events, h->timestamp + from, (size_t)count * sizeof *l->time);
@@ -111,18 +115,18 @@ static hstu_batch assemble(loop *l, int64_t first, int64_t n)
  * item table, or else the batch. */
 static hstu_status name_user(const loop *l, const hstu_batch *batch, int64_t first, hstu_status status, hstu_error *err)
 {
-    const int64_t max = l->run->info.max_item_id, offset = l->run->item_offset;
+    const int64_t min = l->run->info.min_item_id, max = l->run->info.max_item_id, offset = l->run->item_offset;
     const hstu_error inner = *err;
     for (size_t i = 0; i < batch->n_users; i++) {
         int64_t id = l->histories->target_id[first + (int64_t)i];
-        for (int64_t j = batch->offset[i]; j < batch->offset[i + 1] && id >= 1 && id <= max; j++)
+        for (int64_t j = batch->offset[i]; j < batch->offset[i + 1] && id >= min && id <= max; j++)
             id = batch->item_id[j];
-        if (id < 1 || id > max)
+        if (id < min || id > max)
             return hs_fail(err, status, 0,
-                "%s: user %lld: item %lld (item_id %lld after an offset of %lld) is outside the model's item table, 1 "
-                "to %lld",
+                "%s: user %lld: item %lld (item_id %lld after an offset of %lld) is outside the model's item table, "
+                "%lld to %lld",
                 l->run->dataset_info.name, (long long)l->histories->user_id[first + (int64_t)i],
-                (long long)(id - offset), (long long)id, (long long)offset, (long long)max);
+                (long long)(id - offset), (long long)id, (long long)offset, (long long)min, (long long)max);
     }
     return hs_fail(err, status, 0, "%s: samples %lld to %lld: %s", l->run->dataset_info.name, (long long)first,
         (long long)(first + (int64_t)batch->n_users - 1), inner.msg);

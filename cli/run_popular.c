@@ -19,11 +19,12 @@ static int by_popularity(const void *a, const void *b)
 }
 
 /* count [max_item_id + 1]: how often each item stands in a history. */
-static void count_items(const hstu_histories *h, int64_t max_item_id, int64_t *count)
+static void count_items(const hs_run *run, int64_t *count)
 {
+    const hstu_histories *h = run->histories;
     for (int64_t i = 0; i < h->offset[h->n]; i++) {
         /* Ids outside the table stop a run only when their user is answered. */
-        if (h->item_id[i] >= 1 && h->item_id[i] <= max_item_id)
+        if (h->item_id[i] >= run->info.min_item_id && h->item_id[i] <= run->info.max_item_id)
             count[h->item_id[i]]++;
     }
 }
@@ -32,9 +33,10 @@ static void count_items(const hstu_histories *h, int64_t max_item_id, int64_t *c
 static void place_items(const hs_run *run, int64_t *count, popular_item *item)
 {
     const int64_t max_item_id = run->info.max_item_id;
-    const size_t n = run->candidate ? run->n_candidates : (size_t)max_item_id;
+    const int64_t min_item_id = run->info.min_item_id;
+    const size_t n = run->candidate ? run->n_candidates : (size_t)(max_item_id - min_item_id + 1);
     for (size_t i = 0; i < n; i++) {
-        const int64_t id = run->candidate ? run->candidate[i] : (int64_t)i + 1;
+        const int64_t id = run->candidate ? run->candidate[i] : (int64_t)i + min_item_id;
         item[i] = (popular_item){.id = id, .count = count[id]};
     }
     qsort(item, n, sizeof *item, by_popularity);
@@ -49,8 +51,8 @@ static void place_items(const hs_run *run, int64_t *count, popular_item *item)
 static int64_t rank_target(const hs_run *run, int64_t i, const int64_t *place, int64_t *stamp)
 {
     const hstu_histories *h = run->histories;
-    const int64_t target = h->target_id[i], max_item_id = run->info.max_item_id;
-    if (target < 1 || target > max_item_id)
+    const int64_t target = h->target_id[i], min_item_id = run->info.min_item_id, max_item_id = run->info.max_item_id;
+    if (target < min_item_id || target > max_item_id)
         return 0;
     int64_t rank = place[target];
     const int64_t length = h->offset[i + 1] - h->offset[i];
@@ -59,7 +61,7 @@ static int64_t rank_target(const hs_run *run, int64_t i, const int64_t *place, i
         const int64_t id = h->item_id[j];
         if (id == target)
             return 0;
-        if (id < 1 || id > max_item_id || stamp[id] == i + 1)
+        if (id < min_item_id || id > max_item_id || stamp[id] == i + 1)
             continue;
         stamp[id] = i + 1;
         rank -= place[id] > 0 && place[id] < place[target];
@@ -78,7 +80,7 @@ hstu_status hs_run_rank_by_popularity(const hs_run *run, size_t n, int64_t *rank
         status = hs_fail_nomem(err, n_ids * (2 * sizeof *place + sizeof *item), "the popularity baseline");
         goto fail;
     }
-    count_items(run->histories, run->info.max_item_id, place);
+    count_items(run, place);
     place_items(run, place, item);
     for (size_t i = 0; i < n; i++)
         rank[i] = rank_target(run, (int64_t)i, place, stamp);

@@ -2,12 +2,11 @@
 #include "cli/run.h"
 
 #include "base/error.h"
-#include "cli/json_writer.h"
-#include "hstu/metric.h"
+#include "cli/run_report.h"
 
 #include <string.h>
 
-enum { MAX_REPORT_BYTES = 1 << 20, MAX_KS = HS_MAX_OPTION_VALUES + 8, DIGITS = 10 };
+enum { MAX_REPORT_BYTES = 1 << 20, MAX_KS = HS_MAX_OPTION_VALUES + 8 };
 
 /* Meta's evaluation reports these. */
 static const int64_t reference_hr[] = {1, 10, 50, 100, 200, 500, 1000};
@@ -69,38 +68,14 @@ static const char *protocol_name(const hs_run *run)
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
 
-static void put_key_text(hs_json_writer *w, const char *key, const char *text)
-{
-    hs_json_key(w, key);
-    hs_json_put_text(w, text);
-}
-
-static void put_key_int(hs_json_writer *w, const char *key, int64_t x)
-{
-    hs_json_key(w, key);
-    hs_json_put_int(w, x);
-}
-
-static void put_key_double(hs_json_writer *w, const char *key, double x)
-{
-    hs_json_key(w, key);
-    hs_json_put_double(w, x, DIGITS);
-}
-
-static void put_key_bool(hs_json_writer *w, const char *key, bool x)
-{
-    hs_json_key(w, key);
-    hs_json_put_bool(w, x);
-}
-
 static void put_estimate(hs_json_writer *w, const char *name, int64_t k, hstu_estimate estimate)
 {
     char key[40];
     (void)snprintf(key, sizeof key, k ? "%s@%lld" : "%s", name, (long long)k);
     hs_json_key(w, key);
     hs_json_begin(w, '{');
-    put_key_double(w, "mean", estimate.mean);
-    put_key_double(w, "standard_error", estimate.standard_error);
+    hs_json_pair_double(w, "mean", estimate.mean, HS_REPORT_DIGITS);
+    hs_json_pair_double(w, "standard_error", estimate.standard_error, HS_REPORT_DIGITS);
     hs_json_end(w, '}');
 }
 
@@ -138,52 +113,62 @@ static double per_second(const hs_run_result *result)
 /* The original's keys, in its order and with its meanings. */
 static void put_original(hs_json_writer *w, const hs_run *run, const hs_run_result *result)
 {
-    put_key_text(w, "config", run->info.config);
-    put_key_text(w, "dataset", run->dataset_info.name);
-    put_key_int(w, "num_batches", result->n_batches);
-    put_key_int(w, "batch_size", run->batch_size);
-    put_key_int(w, "vocab_size", run->dataset_info.max_item + 1);
-    put_key_text(w, "model_checkpoint", run->checkpoint);
-    put_key_bool(w, "model_downloaded", run->checkpoint != NULL);
-    put_key_double(w, "total_time_s", result->total_s);
-    put_key_int(w, "requests", result->n_requests);
-    put_key_double(w, "avg_latency_ms", average_ms(result));
-    put_key_double(w, "p50_latency_ms", milliseconds(result, 0.5));
-    put_key_double(w, "hit_rate", hstu_hit_rate(result->rank, (size_t)result->n_requests, run->top_k[0]).mean);
-    put_key_double(w, "throughput_rps", per_second(result));
+    hs_json_pair_text(w, "config", run->info.config);
+    hs_json_pair_text(w, "dataset", run->dataset_info.name);
+    hs_json_pair_int(w, "num_batches", result->n_batches);
+    hs_json_pair_int(w, "batch_size", run->batch_size);
+    hs_json_pair_int(w, "vocab_size", run->dataset_info.max_item + 1);
+    hs_json_pair_text(w, "model_checkpoint", run->checkpoint);
+    hs_json_pair_bool(w, "model_downloaded", run->checkpoint != NULL);
+    hs_json_pair_double(w, "total_time_s", result->total_s, HS_REPORT_DIGITS);
+    hs_json_pair_int(w, "requests", result->n_requests);
+    hs_json_pair_double(w, "avg_latency_ms", average_ms(result), HS_REPORT_DIGITS);
+    hs_json_pair_double(w, "p50_latency_ms", milliseconds(result, 0.5), HS_REPORT_DIGITS);
+    if (result->rank)
+        hs_json_pair_double(w, "hit_rate", hstu_hit_rate(result->rank, (size_t)result->n_requests, run->top_k[0]).mean,
+            HS_REPORT_DIGITS);
+    hs_json_pair_double(w, "throughput_rps", per_second(result), HS_REPORT_DIGITS);
+}
+
+void hs_report_put_model(hs_json_writer *w, const hs_run *run)
+{
+    hs_json_pair_text(w, "family", run->info.family);
+    hs_json_pair_text(w, "main_module", run->info.main_module);
+    hs_json_pair_text(w, "device", run->info.device);
+    hs_json_pair_text(w, "dtype", run->info.dtype);
+    hs_json_pair_int(w, "threads", run->info.threads);
+    hs_json_pair_text(w, "isa", run->info.isa);
 }
 
 static void put_circumstances(hs_json_writer *w, const hs_run *run)
 {
-    put_key_text(w, "family", run->info.family);
-    put_key_text(w, "main_module", run->info.main_module);
-    put_key_text(w, "device", run->info.device);
-    put_key_text(w, "dtype", run->info.dtype);
-    put_key_int(w, "threads", run->info.threads);
-    put_key_text(w, "isa", run->info.isa);
-    put_key_text(w, "protocol", protocol_name(run));
-    put_key_bool(w, "filter_seen", run->filter_seen);
+    hs_report_put_model(w, run);
+    hs_json_pair_text(w, "protocol", protocol_name(run));
+    hs_json_pair_bool(w, "filter_seen", run->filter_seen);
     hs_json_key(w, "top_k");
     hs_json_begin(w, '[');
     for (size_t i = 0; i < run->n_top_k; i++)
         hs_json_put_int(w, run->top_k[i]);
     hs_json_end(w, ']');
-    put_key_int(w, "candidates", run->candidate ? (int64_t)run->n_candidates : run->info.max_item_id);
-    put_key_int(w, "sequence_length", run->window);
-    put_key_bool(w, "random_weights", run->info.random_weights != 0);
-    put_key_int(w, "seed", (int64_t)run->seed);
-    put_key_int(w, "skipped", run->histories->n_skipped);
-    put_key_bool(w, "timestamps", run->histories->timestamp != NULL);
+    hs_json_pair_int(w, "candidates",
+        run->candidate ? (int64_t)run->n_candidates : run->info.max_item_id - run->info.min_item_id + 1);
+    hs_json_pair_int(w, "sequence_length", run->window);
+    if (run->pad_attention)
+        hs_json_pair_bool(w, "pad_attention", true);
+    hs_json_pair_bool(w, "random_weights", run->info.random_weights != 0);
+    hs_json_pair_int(w, "seed", (int64_t)run->seed);
+    hs_json_pair_int(w, "skipped", run->histories->n_skipped);
+    hs_json_pair_bool(w, "timestamps", run->histories->timestamp != NULL);
 }
 
-static void put_difference(hs_json_writer *w, const char *option, int64_t model, int64_t here)
+void hs_report_put_difference(hs_json_writer *w, const char *option, int64_t model, int64_t here)
 {
     if (model == here)
         return;
     hs_json_begin(w, '{');
-    put_key_text(w, "option", option);
-    put_key_int(w, "model", model);
-    put_key_int(w, "run", here);
+    hs_json_pair_text(w, "option", option);
+    hs_json_pair_int(w, "model", model);
+    hs_json_pair_int(w, "run", here);
     hs_json_end(w, '}');
 }
 
@@ -194,23 +179,23 @@ static void put_differences(hs_json_writer *w, const hs_run *run)
     const bool events = run->dataset_info.kind == HSTU_DATASET_EVENTS;
     hs_json_key(w, "differs_from_training");
     hs_json_begin(w, '[');
-    put_difference(w, "sequence_length", run->info.max_sequence_length, run->window);
+    hs_report_put_difference(w, "sequence_length", run->info.max_sequence_length, run->window);
     if (run->dataset_info.kind != HSTU_DATASET_SASREC)
-        put_difference(w, "item_id_offset", model->item_id_offset, here->item_id_offset);
+        hs_report_put_difference(w, "item_id_offset", model->item_id_offset, here->item_id_offset);
     if (leaves_one_out(run))
-        put_difference(w, "min_events", model->min_events, here->min_events);
+        hs_report_put_difference(w, "min_events", model->min_events, here->min_events);
     if (events && leaves_one_out(run))
-        put_difference(w, "drop_duplicates", model->drop_duplicates, here->drop_duplicates);
+        hs_report_put_difference(w, "drop_duplicates", model->drop_duplicates, here->drop_duplicates);
     if (events && !leaves_one_out(run)) {
-        put_difference(w, "time_interval_s", model->time_interval_s, here->time_interval_s);
-        put_difference(w, "max_sequences", model->max_sequences, here->max_sequences);
-        put_difference(w, "max_sequence_length", model->max_sequence_length, here->max_sequence_length);
+        hs_report_put_difference(w, "time_interval_s", model->time_interval_s, here->time_interval_s);
+        hs_report_put_difference(w, "max_sequences", model->max_sequences, here->max_sequences);
+        hs_report_put_difference(w, "max_sequence_length", model->max_sequence_length, here->max_sequence_length);
     }
     if (run->info.uses_time && !run->histories->timestamp) {
         hs_json_begin(w, '{');
-        put_key_text(w, "option", "timestamps");
-        put_key_text(w, "model", "the relative bias wants the time of every event");
-        put_key_text(w, "run", "the dataset has no times: the whole relative bias is left out");
+        hs_json_pair_text(w, "option", "timestamps");
+        hs_json_pair_text(w, "model", "the relative bias wants the time of every event");
+        hs_json_pair_text(w, "run", "the dataset has no times: the whole relative bias is left out");
         hs_json_end(w, '}');
     }
     hs_json_end(w, ']');
@@ -224,13 +209,17 @@ hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_resul
     hs_json_writer_init(&w, out, 2);
     hs_json_begin(&w, '{');
     put_original(&w, run, result);
-    put_key_double(&w, "p90_latency_ms", milliseconds(result, 0.9));
-    put_key_double(&w, "p99_latency_ms", milliseconds(result, 0.99));
-    put_key_double(&w, "max_latency_ms", milliseconds(result, 1));
-    put_metrics(&w, "metrics", run, result->rank, n);
-    put_circumstances(&w, run);
-    put_differences(&w, run);
-    put_metrics(&w, "most_popular_baseline", run, result->popular_rank, n);
+    hs_json_pair_double(&w, "p90_latency_ms", milliseconds(result, 0.9), HS_REPORT_DIGITS);
+    hs_json_pair_double(&w, "p99_latency_ms", milliseconds(result, 0.99), HS_REPORT_DIGITS);
+    hs_json_pair_double(&w, "max_latency_ms", milliseconds(result, 1), HS_REPORT_DIGITS);
+    if (run->ranking) {
+        hs_report_put_ranking(&w, run, result);
+    } else {
+        put_metrics(&w, "metrics", run, result->rank, n);
+        put_circumstances(&w, run);
+        put_differences(&w, run);
+        put_metrics(&w, "most_popular_baseline", run, result->popular_rank, n);
+    }
     hs_json_end(&w, '}');
     if (w.failed || !hs_dynbuf_append_text(out, "\n")) {
         hs_dynbuf_free(out);
@@ -249,14 +238,13 @@ static void print_row(FILE *out, const char *name, int64_t k, hstu_estimate mode
         popular.standard_error);
 }
 
-void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
+static void print_head(FILE *out, const hs_run *run, const hs_run_result *result)
 {
-    const size_t n = (size_t)result->n_requests;
-    const ks hr = hr_cuts(run), ndcg = ndcg_cuts(run);
     char title[2048];
     (void)snprintf(title, sizeof title, "%s on %s, %s: %lld requests in %lld batches of %lld",
-        run->info.random_weights ? "random weights" : run->checkpoint, run->dataset_info.name, protocol_name(run),
-        (long long)result->n_requests, (long long)result->n_batches, (long long)run->batch_size);
+        run->info.random_weights ? "random weights" : run->checkpoint, run->dataset_info.name,
+        run->ranking ? "ranking" : protocol_name(run), (long long)result->n_requests, (long long)result->n_batches,
+        (long long)run->batch_size);
     hs_console_clean(title);
     (void)fprintf(out, "\n  %s\n", title);
     (void)fprintf(out, "  %s %s, %s, %s (%s), %d threads\n", run->info.family, run->info.main_module, run->info.dtype,
@@ -264,6 +252,17 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
     (void)fprintf(out, "  %.1f requests/s; a batch: mean %.3f ms, p50 %.3f, p90 %.3f, p99 %.3f, max %.3f\n\n",
         per_second(result), average_ms(result), milliseconds(result, 0.5), milliseconds(result, 0.9),
         milliseconds(result, 0.99), milliseconds(result, 1));
+}
+
+void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
+{
+    const size_t n = (size_t)result->n_requests;
+    const ks hr = hr_cuts(run), ndcg = ndcg_cuts(run);
+    print_head(out, run, result);
+    if (run->ranking) {
+        hs_report_print_ranking(out, run, result);
+        return;
+    }
     (void)fprintf(out, "  %-12s%-23s%s\n", "", "     model", "     most popular");
     for (size_t i = 0; i < hr.n; i++)
         print_row(out, "hr", hr.k[i], hstu_hit_rate(result->rank, n, hr.k[i]),

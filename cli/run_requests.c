@@ -60,7 +60,7 @@ static void requests_close(requests *r)
 static hstu_status push_items(requests *r, const hs_ids *ids, const char *what, hs_ids *out, hstu_error *err)
 {
     const int64_t offset = r->run->item_offset;
-    const int64_t min = 1 - offset, max = r->run->info.max_item_id - offset;
+    const int64_t min = r->run->info.min_item_id - offset, max = r->run->info.max_item_id - offset;
     for (size_t i = 0; i < ids->n; i++) {
         if (ids->data[i] < min || ids->data[i] > max)
             return hs_fail(err, HSTU_EINVAL, r->reader.line,

@@ -44,15 +44,18 @@ typedef struct hstu_preprocess_report {
     uint64_t n_sessions;       /* rows of processed_inference_sequences.csv */
     uint64_t vocab_size;       /* metadata.json's: largest video id + 1 over the sessions looked at */
     uint64_t n_features;       /* contextual features per user, 0 without a user_features file */
-    char sequences_path[1024]; /* the three files written */
+    uint64_t n_ranking_users;  /* rows of processed_seqs.csv: users that every log and the features file hold */
+    char sequences_path[1024]; /* the files written */
     char sessions_path[1024];
     char metadata_path[1024];
+    char ranking_path[1024]; /* "" without a user_features file: then processed_seqs.csv is not written */
 } hstu_preprocess_report;
 
 HSTU_API void hstu_preprocess_options_init(hstu_preprocess_options *options);
 
 /* Reads the set's standard logs and writes, under <data_root>/<dataset_name>/: sequences.safetensors (every event),
- * processed_inference_sequences.csv and metadata.json (sessions). Formats: docs/formats.md. Each file appears under its name
+ * processed_inference_sequences.csv and metadata.json (sessions), and, where the set's user features are there,
+ * processed_seqs.csv (NVIDIA's layout: one row a user). Formats: docs/formats.md. Each file appears under its name
  * only when it is complete. HSTU_EINVAL for options, HSTU_ENOENT for absent logs (naming the expected path),
  * HSTU_EFORMAT with file, line and column for bad rows, HSTU_EIO, HSTU_ENOMEM, HSTU_ECANCELLED. */
 HSTU_API hstu_status hstu_preprocess(
@@ -63,7 +66,8 @@ HSTU_API hstu_status hstu_preprocess(
 typedef enum hstu_dataset_kind {
     HSTU_DATASET_EVENTS,   /* our sequences.safetensors: whole users, every event, raw ids, milliseconds */
     HSTU_DATASET_SESSIONS, /* the original's processed_inference_sequences.csv: sessions, raw ids, no times */
-    HSTU_DATASET_SASREC    /* Meta's sasrec_format.csv: whole users, model ids, seconds */
+    HSTU_DATASET_SASREC,   /* Meta's sasrec_format.csv: whole users, model ids, seconds */
+    HSTU_DATASET_RANKING   /* NVIDIA's processed_seqs.csv: whole users, raw ids, milliseconds, contextual features */
 } hstu_dataset_kind;
 
 typedef struct hstu_dataset hstu_dataset; /* immutable after open; may be shared by threads */
@@ -74,6 +78,7 @@ typedef struct hstu_dataset_info {
     int64_t n_users;  /* distinct users */
     int64_t n_events; /* events of all users or sessions */
     int64_t max_item; /* the largest item id in the file, -1 without events */
+    int64_t max_user; /* the largest user id, -1 without users */
     int has_time;     /* events carry times */
 } hstu_dataset_info;
 
@@ -87,7 +92,8 @@ HSTU_API void hstu_dataset_get_info(const hstu_dataset *dataset, hstu_dataset_in
 
 typedef enum hstu_protocol {
     HSTU_PROTOCOL_LEAVE_ONE_OUT, /* one sample a user: the last event is the target, all before it the history */
-    HSTU_PROTOCOL_SESSIONS       /* one sample a session: its last event is the target */
+    HSTU_PROTOCOL_SESSIONS,      /* one sample a session: its last event is the target */
+    HSTU_PROTOCOL_RANKING /* one sample a user, with candidates: hstu_ranking_samples_open, not hstu_histories_open */
 } hstu_protocol;
 
 /* A model's rules for making its inputs from events. */
@@ -125,6 +131,51 @@ HSTU_API void hstu_history_options_init(hstu_history_options *options);
 HSTU_API hstu_status hstu_histories_open(
     hstu_histories **out, const hstu_dataset *dataset, const hstu_history_options *options, hstu_error *err);
 HSTU_API void hstu_histories_close(hstu_histories *histories); /* NULL is fine */
+
+/* ---- Ranking samples -------------------------------------------------------------------------------------------- */
+
+typedef enum hstu_truncation {
+    HSTU_TRUNCATION_OLDEST, /* the first max_history + max_candidates events of a user, as the reference */
+    HSTU_TRUNCATION_NEWEST  /* the last ones */
+} hstu_truncation;
+
+typedef enum hstu_split { HSTU_SPLIT_TEST, HSTU_SPLIT_TRAIN, HSTU_SPLIT_ALL } hstu_split;
+
+/* How users become ranking requests. Source: the reference's HSTUSequenceDataset. */
+typedef struct hstu_ranking_options {
+    size_t size;            /* set by hstu_ranking_options_init */
+    int64_t max_history;    /* events; default 4096 */
+    int64_t max_candidates; /* users with more events than this are kept; each brings so many candidates; default 100 */
+    hstu_truncation truncation; /* default oldest */
+    hstu_split split;           /* of the kept users in row order; default test */
+    double train_fraction;      /* the first (int)(train_fraction * kept users) are the training part; default 0.7 */
+} hstu_ranking_options;
+
+/* One sample a user, in the dataset's row order (events files: ascending user ids). The newest max_candidates of the events
+ * that truncation leaves are the candidates, those before them the history. Duplicate rows stay, as in the reference. Of an
+ * events file only users that every log and the features file hold are used. Owned by the object. */
+typedef struct hstu_ranking_samples {
+    int64_t n;
+    int64_t n_short;            /* users left out: not more than max_candidates events */
+    int64_t n_incomplete;       /* users left out: absent from a log or from the features file */
+    const int64_t *user_id;     /* [n] */
+    const int64_t *offset;      /* [n + 1] into item_id and action: each sample's history, oldest first; may be empty */
+    const int64_t *item_id;     /* raw ids */
+    const int64_t *action;      /* action bit masks */
+    const int64_t *cand_offset; /* [n + 1] into cand_id and label */
+    const int64_t *cand_id;
+    const int64_t *label;            /* action bit masks of the candidates */
+    int64_t n_features;              /* contextual features beside the user id */
+    const char *const *feature_name; /* [n_features] "user_active_degree", ... */
+    const int64_t *feature;          /* [n_features, n] codes, from 1 */
+} hstu_ranking_samples;
+
+HSTU_API void hstu_ranking_options_init(hstu_ranking_options *options);
+/* HSTU_EINVAL for a kind of file that holds no whole users with actions, for options out of range, and, saying why, when no
+ * sample is left. HSTU_ENOMEM. */
+HSTU_API hstu_status hstu_ranking_samples_open(
+    hstu_ranking_samples **out, const hstu_dataset *dataset, const hstu_ranking_options *options, hstu_error *err);
+HSTU_API void hstu_ranking_samples_close(hstu_ranking_samples *samples); /* NULL is fine */
 
 #ifdef __cplusplus
 }

@@ -33,31 +33,52 @@ typedef struct hstu_session hstu_session; /* threads and workspace */
 
 /* Text is borrowed for one call. */
 typedef struct hstu_model_options {
-    size_t size;        /* set by hstu_model_options_init */
-    const char *config; /* a preset's name or a JSON file's path (docs/formats.md); NULL: what the checkpoint carries in
-                           itself, else the config.json beside it, else the preset kuairand_gr */
+    size_t size; /* set by hstu_model_options_init */
+    const char
+        *config; /* a preset's name, or the path of a JSON or gin file (docs/formats.md); NULL: what the checkpoint
+                           carries in itself, else the config.json beside it (in a folder: inside it), else the preset
+                           kuairand_gr; a ranking model has no default */
     const char *device; /* "cpu" (default) */
-    const char *dtype;  /* "fp32" (default and, in this version, the only one) */
-    int threads;        /* 0: what affinity and the control group's quota allow */
-    uint64_t seed;      /* of random weights */
+    const char
+        *dtype;  /* "fp32" (default), or "bf16": families ranking and decoder only. Weights are rounded to bfloat16, and
+                           results where a bfloat16 model stores them; sums are fp32 */
+    int threads; /* 0: what affinity and the control group's quota allow */
+    uint64_t seed;       /* of random weights */
     int64_t max_item_id; /* random weights: the largest model item id, where the configuration does not fix it */
+    int64_t max_user_id; /* random weights of a ranking model: the largest user id, likewise */
 } hstu_model_options;
+
+/* An input of a ranking model beside items and actions. */
+typedef struct hstu_feature_info {
+    const char *name;  /* "user_id", "user_active_degree", ... */
+    const char *table; /* the embedding table it looks up in */
+    int is_dynamic;    /* any id is fine: one that the table lacks has a zero vector */
+    int64_t rows;      /* of the table; ids of a static one are 0 .. rows - 1 */
+} hstu_feature_info;
 
 /* Text lives as long as the model. */
 typedef struct hstu_model_info {
-    const char *family;      /* "retrieval" */
-    const char *main_module; /* "HSTU" or "SASRec" */
+    const char *family;      /* "retrieval", "ranking" or "decoder" */
+    const char *main_module; /* "HSTU", "SASRec", "GR ranking" or "decoder" */
     const char *config;      /* the preset's name, or the path of the file that holds the configuration */
     const char *device, *dtype, *isa;
     int threads;
     int random_weights;
     int64_t dim, n_blocks, n_heads, dqk, dv;
     int64_t max_sequence_length; /* events of a history that are used: the newest */
-    int64_t attention_n;         /* the divisor N */
-    int64_t max_item_id;         /* item ids are 1 .. max_item_id */
+    int64_t attention_n;         /* the divisor N; 0 in the decoder */
+    int64_t min_item_id,
+        max_item_id; /* item ids are min .. max; a ranking model with a dynamic item table takes any id: then
+                                         0 and INT64_MAX */
     int64_t n_parameters;
     uint64_t weight_bytes;
-    int uses_time;                /* the relative bias wants timestamps */
+    int uses_time; /* the relative bias wants timestamps */
+    /* Ranking; 0 in other families. */
+    size_t n_context; /* contextual features, hstu_model_context tells about each */
+    int64_t n_tasks,
+        n_classes;          /* n_tasks == n_classes: a sigmoid for each task; n_tasks 1: a softmax over the classes */
+    int64_t max_candidates; /* of a request of the data set's protocol; hstu_rank takes any number */
+    int contextual_mask;    /* contextual tokens see the whole history */
     hstu_history_options history; /* the model's own rules for making histories */
     /* What a run takes from a preset where its options are silent. */
     hstu_protocol default_protocol;
@@ -77,24 +98,39 @@ HSTU_API hstu_status hstu_model_open(
     hstu_model **out, const char *checkpoint, const hstu_model_options *options, hstu_error *err);
 HSTU_API void hstu_model_close(hstu_model *model); /* NULL is fine; close its sessions first */
 HSTU_API void hstu_model_get_info(const hstu_model *model, hstu_model_info *info);
+/* The i-th contextual feature of a ranking model, in token order; HSTU_EINVAL past the end. Text lives as long as the model. */
+HSTU_API hstu_status hstu_model_context(const hstu_model *model, size_t i, hstu_feature_info *info, hstu_error *err);
 /* Reads a configuration alone, before any weights exist: info as a model would give it (sizes that only a checkpoint tells
  * are 0). Text in info is static or, for a file, `config` itself. */
 HSTU_API hstu_status hstu_config_get_info(const char *config, hstu_model_info *info, hstu_error *err);
 /* Names of the presets; NULL past the end. */
 HSTU_API const char *hstu_preset_name(size_t i);
 
-/* One request per user. Borrows every pointer for one call. Callers pass the whole history; the newest
+/* One request per user. Borrows every pointer for one call; unused members are NULL. Callers pass the whole history; the newest
  * max_sequence_length events of it are used. */
 typedef struct hstu_batch {
     size_t n_users;
-    const int64_t *offset;      /* [n_users + 1], offset[0] == 0, nondecreasing; every user has at least one event */
-    const int64_t *item_id;     /* [offset[n_users]] model ids 1 .. max_item_id, oldest first per user */
+    const int64_t *offset;      /* [n_users + 1], offset[0] == 0, nondecreasing; every user has at least one event, in a
+                                   ranking model none is fine too */
+    const int64_t *item_id;     /* [offset[n_users]] model ids, oldest first per user */
     const int64_t *timestamp;   /* [offset[n_users]] model time units, or NULL: the relative bias is left out, as in the
                                   reference */
     const int64_t *query_time;  /* [n_users] when the answer is wanted; needed with timestamp by models that use time */
     const int64_t *cand_offset; /* [n_users + 1], from 0, never falling; NULL, or no candidates for a user: those of the
                                    options. hstu_encode takes no notice of candidates */
-    const int64_t *cand_id;     /* [cand_offset[n_users]], any order, duplicates count once */
+    const int64_t
+        *cand_id; /* [cand_offset[n_users]], any order; hstu_recommend counts duplicates once, hstu_rank scores
+                                   each */
+    /* Ranking models. */
+    const int64_t
+        *action_offset;     /* [n_users + 1], from 0, or NULL: that of items. A user has as many actions as history
+                                     events, or as many as history events and candidates, the layout of training batches: those
+                                     of candidates change nothing */
+    const int64_t *action;  /* ids of the action table: bit masks of KuaiRand's eight actions */
+    const int64_t *context; /* [n_users, n_context] ids of the contextual features, in the model's order */
+    const int64_t
+        *context_length; /* [n_users, n_context], or NULL: one id for each. How many ids a feature has: `context` then
+                                      holds them one behind the other */
 } hstu_batch;
 
 typedef struct hstu_recommend_options {
@@ -123,6 +159,14 @@ HSTU_API hstu_status hstu_encode(
  * candidates, 0 when it is filtered or no candidate. options NULL: the defaults. Errors as for hstu_encode. */
 HSTU_API hstu_status hstu_recommend(hstu_session *session, const hstu_batch *batch, size_t k,
     const hstu_recommend_options *options, int64_t *item, float *score, int64_t *rank, hstu_error *err);
+
+/* Scores every candidate of every user with a ranking model: logits [cand_offset[n_users], n_classes] in the batch's order,
+ * logits_len its elements; probabilities are their sigmoids, or softmax (hstu_model_info). Candidates do not see each other: a
+ * candidate's logits are the same, bit for bit, whichever others stand beside it, in any batch and on any number of threads.
+ * HSTU_EINVAL for a model of another family, and naming user, feature, id and the table's rows for an id outside its static
+ * table; HSTU_EFORMAT when a logit comes out as no finite number, which only a table row that holds none can cause; HSTU_ENOMEM. */
+HSTU_API hstu_status hstu_rank(
+    hstu_session *session, const hstu_batch *batch, float *logits, size_t logits_len, hstu_error *err);
 
 #ifdef __cplusplus
 }

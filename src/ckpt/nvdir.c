@@ -40,6 +40,15 @@ const hs_entry *hs_nvdir_find(const hs_nvdir *dir, const char *mark)
     return NULL;
 }
 
+const char *hs_nvdir_layer_field(const char *name)
+{
+    const char *field = hs_nvdir_behind(name, block);
+    if (!field)
+        return NULL;
+    field += strspn(field, "0123456789");
+    return *field == '.' ? field + 1 : NULL;
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     const size_t n = strlen(text), m = strlen(end);
@@ -160,15 +169,14 @@ static hstu_status open_ranks(hs_nvdir *dir, hstu_error *err)
     return HSTU_OK;
 }
 
-/* The next tensor that every rank must hold: placeholders of dynamic tables may lack where a table has no part, and
- * TransformerEngine's extra state is opaque. */
-static const hs_entry *next_weight(const hs_nvdir *dir, uint32_t rank, size_t *at)
+/* Placeholders of dynamic tables may lack where a table has no part; TransformerEngine's extra state is opaque. */
+const hs_entry *hs_nvdir_next_weight(const hs_nvdir *dir, uint32_t rank, size_t *at)
 {
     const hs_statedict *dict = &dir->rank[rank];
     while (*at < dict->n_entries) {
         const hs_entry *e = &dict->entry[(*at)++];
         if (strcmp(e->group, dir->group) == 0 && !ends_with(e->name, "_extra_state") &&
-            !hs_nvdir_behind(e->name, "_model_parallel_embedding_collection."))
+            !hs_nvdir_behind(e->name, HS_NVDIR_DYNAMIC_TABLES))
             return e;
     }
     return NULL;
@@ -191,7 +199,7 @@ static hstu_status compare_rank(const hs_nvdir *dir, uint32_t rank, hstu_error *
 {
     size_t at_first = 0, at = 0;
     for (;;) {
-        const hs_entry *a = next_weight(dir, 0, &at_first), *b = next_weight(dir, rank, &at);
+        const hs_entry *a = hs_nvdir_next_weight(dir, 0, &at_first), *b = hs_nvdir_next_weight(dir, rank, &at);
         if (!a && !b)
             return HSTU_OK;
         if (!a || !b || strcmp(a->name, b->name) != 0 || a->tensor.dtype != b->tensor.dtype ||
@@ -224,14 +232,13 @@ static hstu_status find_marks(hs_nvdir *dir, marks *m, hstu_error *err)
 {
     const hs_statedict *dict = &dir->rank[0];
     for (size_t i = 0; i < dict->n_entries; i++) {
-        const char *field = hs_nvdir_behind(dict->entry[i].name, block);
+        const char *field = hs_nvdir_layer_field(dict->entry[i].name);
         if (!field)
             continue;
         if (!dir->group)
             dir->group = dict->entry[i].group;
-        field += strspn(field, "0123456789");
-        if (*field == '.' && strcmp(dict->entry[i].group, dir->group) == 0)
-            look_at(m, &dict->entry[i], field + 1);
+        if (strcmp(dict->entry[i].group, dir->group) == 0)
+            look_at(m, &dict->entry[i], field);
     }
     if (!m->fused && !m->linear)
         return hs_fail(err, HSTU_EFORMAT, 0,

@@ -40,6 +40,18 @@ typedef struct hs_nvdir {
 hstu_status hs_nvdir_open(hs_nvdir *out, const char *path, hstu_error *err);
 /* Accepts a zeroed one. */
 void hs_nvdir_close(hs_nvdir *dir);
+/* The weights in FUSED's names and layout, whatever the folder's: entries of group "" without wrappers' prefixes; the
+ * embedding tables' tensors, modules' extra states and optimizers are left out, what is not known keeps its name. NATIVE's and
+ * DEBUG's matrices are put together from the tensor-parallel ranks and re-ordered in memory of `out`; everything else is a view
+ * of the folder's files, which must stay open. head_dim: d, by which u, v, q and k alternate in NATIVE's and DEBUG's rows; not
+ * read for FUSED. HSTU_EINVAL when a matrix does not consist of whole heads of it; HSTU_ESHAPE; HSTU_ENOMEM. */
+hstu_status hs_nvdir_weights(hs_statedict *out, const hs_nvdir *dir, int64_t head_dim, hstu_error *err);
+/* The tables of one static tensor, `table`: views of the folder's files. out [n], zeroed, which the caller closes one by one;
+ * rows [n] in the order of the joined name "a/b/c". Their names lie in `names`, which the caller keeps: strlen(table->name) + 1
+ * bytes. path: for errors. HSTU_ESHAPE, naming the tables, when n or the sum of rows does not fit; HSTU_EUNSUP for fp16;
+ * HSTU_ENOMEM. */
+hstu_status hs_nvdir_split(hs_table *out, char *names, const hs_nvdir_table *table, const uint64_t *rows, size_t n,
+    const char *path, hstu_error *err);
 const char *hs_nvdir_layout_name(hs_nvdir_layout layout); /* "FUSED", "NATIVE", "DEBUG" */
 
 #endif

@@ -67,9 +67,62 @@ static hstu_status add_static(hs_nvdir *dir, const hs_entry *e, const char *name
     return HSTU_OK;
 }
 
+static hstu_status check_split(
+    const hs_nvdir_table *table, const uint64_t *rows, size_t n, const char *path, hstu_error *err)
+{
+    size_t n_names = 1;
+    uint64_t sum = 0;
+    for (const char *at = strchr(table->name, '/'); at; at = strchr(at + 1, '/'))
+        n_names++;
+    if (n_names != n)
+        return hs_fail(err, HSTU_ESHAPE, 0, "%.200s: one tensor holds %zu tables, '%.200s', expected %zu of them", path,
+            n_names, table->name, n);
+    if (table->flat->dtype == HS_F16)
+        return hs_fail(err, HSTU_EUNSUP, 0, "%.200s: the static tables '%.200s' hold fp16, expected fp32 or bf16", path,
+            table->name);
+    if (table->dim == 0)
+        return hs_fail(err, HSTU_ESHAPE, 0,
+            "%.200s: the rows of the static tables '%.200s' may be of two widths, expected a checkpoint without "
+            "preprocessing networks",
+            path, table->name);
+    for (size_t i = 0; i < n; i++)
+        sum = rows[i] > UINT64_MAX - sum ? UINT64_MAX : sum + rows[i];
+    if (sum != table->rows)
+        return hs_fail(err, HSTU_ESHAPE, 0,
+            "%.200s: the static tables '%.200s' have %" PRIu64 " rows together, expected %" PRIu64, path, table->name,
+            table->rows, sum);
+    return HSTU_OK;
+}
+
+hstu_status hs_nvdir_split(hs_table *out, char *names, const hs_nvdir_table *table, const uint64_t *rows, size_t n,
+    const char *path, hstu_error *err)
+{
+    const hs_tensor *flat = table->flat;
+    const unsigned char *values = flat->data;
+    hstu_status status = check_split(table, rows, n, path, err);
+    if (status != HSTU_OK)
+        return status;
+    memcpy(names, table->name, strlen(table->name) + 1);
+    for (size_t i = 0; i < n && status == HSTU_OK; i++) {
+        char *end = strchr(names, '/');
+        if (end)
+            *end = '\0';
+        status = hs_table_make(&out[i], names, flat->dtype, false, table->dim, 1, err);
+        if (status == HSTU_OK) {
+            out[i].part[0] = (hs_table_part){.values = rows[i] ? values : NULL, .n_rows = rows[i]};
+            status = hs_table_finish(&out[i], path, err);
+            names = end ? end + 1 : names;
+            values = rows[i] ? values + rows[i] * table->dim * hs_dtype_bytes(flat->dtype) : values;
+        }
+    }
+    for (size_t i = 0; i < n && status != HSTU_OK; i++)
+        hs_table_close(&out[i]);
+    return status;
+}
+
 /* ---- Dynamic tables --------------------------------------------------------------------------------------------- */
 
-static hstu_status check_width(const hs_nvdir *dir, const hs_dynemb *t, hs_nvdir_widths widths, hstu_error *err)
+static hstu_status check_width(const hs_nvdir *dir, const hs_table *t, hs_nvdir_widths widths, hstu_error *err)
 {
     if (t->n_rows == 0 || t->dim == widths.item || t->dim == widths.context)
         return HSTU_OK;
@@ -89,9 +142,9 @@ static hstu_status open_table(hs_nvdir *dir, const char *folder, const hs_folder
     table->dynamic = dynamic;
     const uint64_t dim = widths.item == widths.context ? widths.item : 0;
     HS_TRY(hs_dynemb_open(dynamic, folder, listing, table->name, dim, err));
-    HS_TRY(check_width(dir, dynamic, widths, err));
-    table->dim = dynamic->dim;
-    table->rows = dynamic->n_rows;
+    HS_TRY(check_width(dir, &dynamic->table, widths, err));
+    table->dim = dynamic->table.dim;
+    table->rows = dynamic->table.n_rows;
     return HSTU_OK;
 }
 
@@ -162,13 +215,13 @@ hstu_status hs_nvdir_find_tables(hs_nvdir *dir, hs_nvdir_widths widths, hstu_err
     const hs_statedict *dict = &dir->rank[0];
     const uint64_t dim = widths.item == widths.context ? widths.item : 0;
     for (size_t i = 0; i < dict->n_entries; i++) {
-        const char *names = hs_nvdir_behind(dict->entry[i].name, "_data_parallel_embedding_collection.embeddings.");
+        const char *names = hs_nvdir_behind(dict->entry[i].name, HS_NVDIR_STATIC_TABLES);
         if (names && strcmp(dict->entry[i].group, dir->group) == 0)
             HS_TRY(add_static(dir, &dict->entry[i], names, dim, err));
     }
     HS_TRY(open_modules(dir, widths, err));
     for (size_t i = 0; i < dict->n_entries; i++) {
-        const char *name = hs_nvdir_behind(dict->entry[i].name, "_model_parallel_embedding_collection.embeddings.");
+        const char *name = hs_nvdir_behind(dict->entry[i].name, HS_NVDIR_DYNAMIC_TABLES "embeddings.");
         if (name && strcmp(dict->entry[i].group, dir->group) == 0)
             HS_TRY(add_absent(dir, name, err));
     }

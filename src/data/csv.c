@@ -311,3 +311,16 @@ hstu_status hs_csv_int(const hs_csv *csv, size_t index, int64_t min, int64_t max
     return hs_csv_fail(csv, index, err, "expected an integer, found '%.*s'%s", hs_number_shown(field->len), field->text,
         field->len > HS_NUMBER_SHOWN ? "..." : "");
 }
+
+bool hs_csv_append_field(hs_dynbuf *to, const char *text, size_t len)
+{
+    bool plain = true;
+    for (size_t i = 0; plain && i < len; i++)
+        plain = !is_special(text[i]);
+    if (plain)
+        return hs_dynbuf_append(to, text, len);
+    bool ok = hs_dynbuf_append(to, "\"", 1);
+    for (size_t i = 0; ok && i < len; i++)
+        ok = hs_dynbuf_append(to, text + i, 1) && (text[i] != '"' || hs_dynbuf_append(to, "\"", 1));
+    return ok && hs_dynbuf_append(to, "\"", 1);
+}

@@ -3,6 +3,7 @@
 #ifndef HS_DATA_CSV_H
 #define HS_DATA_CSV_H
 
+#include "base/dynbuf.h"
 #include "data/bytesource.h"
 #include "hstu/status.h"
 
@@ -51,5 +52,9 @@ hstu_status hs_csv_int(const hs_csv *csv, size_t index, int64_t min, int64_t max
 /* HSTU_EFORMAT "'<file>', line <l>, column <c> (<name>): <text>"; pos is the line. */
 __attribute__((format(printf, 4, 5))) hstu_status hs_csv_fail(
     const hs_csv *csv, size_t index, hstu_error *err, const char *fmt, ...);
+
+/* Appends text as a field: in quotes where it holds a comma, a quote or a line's end, else as it is. False past the buffer's
+ * limit or without memory, with part of the field appended. */
+bool hs_csv_append_field(hs_dynbuf *to, const char *text, size_t len);
 
 #endif

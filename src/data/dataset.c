@@ -5,11 +5,13 @@
 #include "data/dataset_int.h"
 #include "data/idtable.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define KNOWN                                                                                                          \
     "expected sequences.safetensors, or a CSV file with the columns of processed_inference_sequences.csv "             \
-    "(user_id, sequence, actions, length) or of sasrec_format.csv (user_id, sequence_item_ids, ...)"
+    "(user_id, sequence, actions, length), of sasrec_format.csv (user_id, sequence_item_ids, ...) or of "              \
+    "processed_seqs.csv (user_id, video_id, action_weights, time_ms)"
 
 static hstu_status count_rows(hstu_dataset *dataset, hstu_error *err)
 {
@@ -17,10 +19,15 @@ static hstu_status count_rows(hstu_dataset *dataset, hstu_error *err)
     hs_idtable users = {0};
     uint32_t number = 0;
     bool ok = true;
-    for (size_t i = 0; ok && i < rows->user_id.n; i++)
-        ok = hs_idtable_add(&users, rows->user_id.value[i], &number);
+    size_t n = 0; /* rows that were counted: up to the first that repeats a user where each has one row */
+    while (ok && n < rows->user_id.n && (n == users.n || dataset->kind != HSTU_DATASET_RANKING))
+        ok = hs_idtable_add(&users, rows->user_id.value[n++], &number);
+    const bool repeated = dataset->kind == HSTU_DATASET_RANKING && users.n < n;
     dataset->n_users = (int64_t)users.n;
     hs_idtable_free(&users);
+    if (ok && repeated)
+        return hs_fail(err, HSTU_EFORMAT, 0, "'%s': user %" PRId64 " has rows %" PRIu32 " and %zu, but one is expected",
+            dataset->path, rows->user_id.value[n - 1], number + 1, n);
     dataset->n_events = (int64_t)rows->item.n;
     dataset->max_item = -1;
     for (size_t i = 0; i < rows->item.n; i++)
@@ -36,6 +43,9 @@ static hstu_status read_csv(hstu_dataset *dataset, hs_csv *csv, const hstu_progr
     } else if (hs_csv_has_column(csv, "sequence") && hs_csv_has_column(csv, "actions")) {
         dataset->kind = HSTU_DATASET_SESSIONS;
         HS_TRY(hs_session_csv_read(&dataset->rows, csv, progress, err));
+    } else if (hs_csv_has_column(csv, "video_id") && hs_csv_has_column(csv, "action_weights")) {
+        dataset->kind = HSTU_DATASET_RANKING;
+        HS_TRY(hs_ranking_csv_read(&dataset->rows, csv, progress, err));
     } else {
         return hs_fail(err, HSTU_EFORMAT, 1,
             "'%s' is no sequence file: found %zu columns that begin with '%.40s'; " KNOWN, dataset->path,
@@ -121,6 +131,17 @@ void hstu_dataset_close(hstu_dataset *dataset)
     hs_free(dataset);
 }
 
+static int64_t largest_user(const hstu_dataset *dataset)
+{
+    const bool events = dataset->kind == HSTU_DATASET_EVENTS;
+    const int64_t *user = events ? dataset->sequences.view.user_id : dataset->rows.user_id.value;
+    const size_t n = events ? (size_t)dataset->n_users : dataset->rows.user_id.n;
+    int64_t largest = -1;
+    for (size_t i = 0; i < n; i++)
+        largest = user[i] > largest ? user[i] : largest;
+    return largest;
+}
+
 void hstu_dataset_get_info(const hstu_dataset *dataset, hstu_dataset_info *info)
 {
     *info = (hstu_dataset_info){.kind = dataset->kind,
@@ -128,5 +149,6 @@ void hstu_dataset_get_info(const hstu_dataset *dataset, hstu_dataset_info *info)
         .n_users = dataset->n_users,
         .n_events = dataset->n_events,
         .max_item = dataset->max_item,
+        .max_user = largest_user(dataset),
         .has_time = dataset->kind != HSTU_DATASET_SESSIONS};
 }

@@ -1,4 +1,4 @@
-/* What an open sequence file is inside: shared by opening it and by making histories from it. */
+/* What an open sequence file is inside: shared by opening it and by making histories and samples from it. */
 #ifndef HS_DATA_DATASET_INT_H
 #define HS_DATA_DATASET_INT_H
 
@@ -12,7 +12,7 @@ struct hstu_dataset {
     const char *name; /* points into path or sequences */
     int64_t n_users, n_events, max_item;
     hs_sequences sequences; /* HSTU_DATASET_EVENTS */
-    hs_rows rows;           /* HSTU_DATASET_SESSIONS, HSTU_DATASET_SASREC */
+    hs_rows rows;           /* the other kinds */
 };
 
 #endif

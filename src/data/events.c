@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "data/feedback.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -281,9 +280,15 @@ fail:
     return status;
 }
 
+/* A bit for each of the first n_logs logs. */
+static uint64_t all_logs(size_t n_logs)
+{
+    return n_logs >= 64 ? UINT64_MAX : ((uint64_t)1 << n_logs) - 1;
+}
+
 uint64_t hs_events_users_missing(const hs_events *events, size_t n_logs)
 {
-    const uint64_t all = n_logs >= 64 ? UINT64_MAX : ((uint64_t)1 << n_logs) - 1;
+    const uint64_t all = all_logs(n_logs);
     uint64_t n = 0;
     for (size_t i = 0; i < events->users.n; i++)
         n += events->user[i].logs != all;
@@ -302,6 +307,15 @@ hs_event_view hs_events_view(const hs_events *events)
         .duration_ms = events->duration_ms,
         .action = events->action,
         .flags = events->flags};
+}
+
+bool hs_event_view_in_every_log(const hs_event_view *view, int64_t user, size_t n_logs)
+{
+    const uint64_t all = all_logs(n_logs);
+    uint64_t logs = 0;
+    for (int64_t i = view->offset[user]; (logs & all) != all && i < view->offset[user + 1]; i++)
+        logs |= (uint64_t)1 << (view->flags[i] >> HS_EVENT_LOG_SHIFT) % HS_EVENTS_MAX_LOGS;
+    return (logs & all) == all;
 }
 
 void hs_events_free(hs_events *events)

@@ -5,6 +5,7 @@
 #include "data/idtable.h"
 #include "hstu/dataset.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -59,6 +60,8 @@ hstu_status hs_events_sort(hs_events *events, const hstu_progress *progress, hst
 uint64_t hs_events_users_missing(const hs_events *events, size_t n_logs);
 /* After the sort; lives as long as `events`. */
 hs_event_view hs_events_view(const hs_events *events);
+/* Whether each of the first n_logs logs (1 .. HS_EVENTS_MAX_LOGS) holds an event of the view's user number `user`. */
+bool hs_event_view_in_every_log(const hs_event_view *view, int64_t user, size_t n_logs);
 void hs_events_free(hs_events *events);
 
 #endif

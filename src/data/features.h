@@ -3,6 +3,7 @@
 #define HS_DATA_FEATURES_H
 
 #include "base/arena.h"
+#include "base/dynbuf.h"
 #include "hstu/dataset.h"
 
 #include <stddef.h>
@@ -13,6 +14,10 @@ enum { HS_FEATURES_N = 5, HS_FEATURES_MAX_VALUES = 1024 };
 /* "user_active_degree", "follow_user_num_range", ...: the order of the reference's models. */
 extern const char *const hs_feature_name[HS_FEATURES_N];
 
+typedef struct hs_feature_row {
+    size_t first, len; /* bytes */
+} hs_feature_row;
+
 typedef struct hs_features {
     int64_t *code[HS_FEATURES_N];      /* [n_users]: place of the user's value, from 1; 0: the file lacks the user */
     const char **value[HS_FEATURES_N]; /* [n_values]: the texts in order of first appearance in the file */
@@ -20,6 +25,10 @@ typedef struct hs_features {
     uint64_t n_users_without; /* users that the file lacks */
     uint64_t file_bytes, file_hash;
     hs_arena arena; /* the texts */
+    /* Every column but user_id in CSV, for processed_seqs.csv: the columns of `code` as numbers, others as they stand. */
+    hs_dynbuf header; /* ",is_lowactive_period,..." */
+    hs_dynbuf text;
+    hs_feature_row *row; /* [n_users] places in text; of length 0: the file lacks the user */
 } hs_features;
 
 /* user_id: ascending. Every row of the file counts for the order of values, also of users that are not among user_id. */

@@ -167,6 +167,14 @@ static hstu_status check_options(const hstu_dataset *dataset, const hstu_history
 {
     if (options->size != sizeof *options)
         return hs_fail(err, HSTU_EINVAL, 0, "the history options were not set up by hstu_history_options_init");
+    if (dataset->kind == HSTU_DATASET_RANKING)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "'%s' holds users for ranking, where duplicate rows cannot be told any more: histories are made from "
+            "sequences.safetensors",
+            dataset->path);
+    if (options->protocol == HSTU_PROTOCOL_RANKING)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "the protocol ranking makes requests with candidates, which are read by hstu_ranking_samples_open");
     const bool sessions = options->protocol == HSTU_PROTOCOL_SESSIONS;
     if (!sessions && options->protocol != HSTU_PROTOCOL_LEAVE_ONE_OUT)
         return hs_fail(

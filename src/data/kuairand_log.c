@@ -104,29 +104,16 @@ static hstu_status find_layout(log_layout *layout, hs_log_reader *reader, const 
     return HSTU_OK;
 }
 
-/* Appends a field as RFC 4180 writes it, with quotes only where they are needed: a row without quotes is its own text. */
-static bool append_field(hs_dynbuf *text, const hs_csv_field *field)
-{
-    bool plain = true;
-    for (size_t i = 0; plain && i < field->len; i++)
-        plain = !memchr(",\"\r\n", field->text[i], 4);
-    if (plain)
-        return hs_dynbuf_append(text, field->text, field->len);
-    bool ok = hs_dynbuf_append(text, "\"", 1);
-    for (size_t i = 0; ok && i < field->len; i++)
-        ok = hs_dynbuf_append(text, field->text + i, 1) && (field->text[i] != '"' || hs_dynbuf_append(text, "\"", 1));
-    return ok && hs_dynbuf_append(text, "\"", 1);
-}
-
 static hstu_status hash_row(uint64_t hash[2], log_layout *layout, const hs_csv *csv, hstu_error *err)
 {
     const char *text = csv->row;
     size_t len = csv->row_bytes;
-    if (!layout->in_order || csv->row_quoted) {
+    if (!layout->in_order || csv->row_quoted) { /* a row without quotes is its own text */
         layout->text.len = 0;
         for (size_t i = 0; i < csv->n_columns; i++) {
+            const hs_csv_field *field = &csv->field[layout->order[i]];
             if ((i && !hs_dynbuf_append(&layout->text, ",", 1)) ||
-                !append_field(&layout->text, &csv->field[layout->order[i]]))
+                !hs_csv_append_field(&layout->text, field->text, field->len))
                 return hs_fail_nomem(err, layout->text.len, csv->path);
         }
         text = layout->text.data;

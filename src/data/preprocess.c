@@ -1,10 +1,12 @@
-/* hstu_preprocess: KuaiRand's raw logs become sequences.safetensors, the sessions CSV and metadata.json. */
+/* hstu_preprocess: KuaiRand's raw logs become sequences.safetensors, the sessions CSV and metadata.json, and, with user
+ * features, processed_seqs.csv. */
 #include "base/error.h"
 #include "base/json.h"
 #include "data/features.h"
 #include "data/feedback.h"
 #include "data/kuairand.h"
 #include "data/kuairand_log.h"
+#include "data/ranking_csv.h"
 #include "data/sequences.h"
 #include "data/session_csv.h"
 #include "data/warnings.h"
@@ -29,9 +31,10 @@ typedef struct preprocessing {
     bool has_features;
     cJSON *inputs; /* array: name, bytes, hash of every file that was read */
     hs_sessions sessions;
-    hs_path sequences_path, sessions_path, metadata_path;
+    uint64_t n_ranking_users;
+    hs_path sequences_path, sessions_path, ranking_path, metadata_path;
     hs_safetensors_writer *sequences_file;
-    hs_outfile *sessions_file, *metadata_file;
+    hs_outfile *sessions_file, *ranking_file, *metadata_file; /* ranking_file NULL: no user features */
 } preprocessing;
 
 void hstu_preprocess_options_init(hstu_preprocess_options *options)
@@ -122,6 +125,21 @@ static hstu_status read_features(preprocessing *p, hstu_error *err)
     return keep_input(p, path, p->features.file_bytes, p->features.file_hash, err);
 }
 
+/* Counts the users of processed_seqs.csv, and warns of those that it leaves out. */
+static hstu_status count_ranking_users(preprocessing *p, hstu_error *err)
+{
+    const hs_event_view view = hs_events_view(&p->events);
+    if (!p->has_features)
+        return HSTU_OK;
+    p->n_ranking_users = hs_ranking_csv_users(&view, &p->features, p->files.n_logs);
+    if (p->n_ranking_users == p->events.users.n)
+        return HSTU_OK;
+    return hs_warnings_add(&p->warnings, err,
+        "%s leaves out %" PRIu64 " of %zu users, as the reference does: a log or %s lacks them",
+        hs_path_base(p->ranking_path.text), p->events.users.n - p->n_ranking_users, p->events.users.n,
+        hs_path_base(p->files.user_features.text));
+}
+
 /* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
 static cJSON *options_json(const preprocessing *p)
@@ -144,7 +162,8 @@ static cJSON *counts_json(const preprocessing *p)
     if (object && add_number(object, "rows", e->n) && add_number(object, "users", e->users.n) &&
         add_number(object, "items", e->n_items) && add_number(object, "duplicate_rows", e->n_duplicates) &&
         add_number(object, "unsorted_rows", e->n_unsorted) && add_number(object, "users_not_in_every_log", one_log) &&
-        add_number(object, "users_without_features", p->has_features ? p->features.n_users_without : e->users.n))
+        add_number(object, "users_without_features", p->has_features ? p->features.n_users_without : e->users.n) &&
+        add_number(object, "ranking_users", p->n_ranking_users))
         return object;
     cJSON_Delete(object);
     return NULL;
@@ -185,7 +204,7 @@ static cJSON *metadata_json(const preprocessing *p)
     cJSON *object = cJSON_CreateObject();
     cJSON *warnings = p->warnings.list ? cJSON_Duplicate(p->warnings.list, 1) : cJSON_CreateArray();
     const bool ok = object && cJSON_AddStringToObject(object, "dataset_name", p->set->name);
-    if (ok && add_item(object, "options", options_json(p)) &&
+    if (ok && add_number(object, "n_logs", p->files.n_logs) && add_item(object, "options", options_json(p)) &&
         add_item(object, "inputs", cJSON_Duplicate(p->inputs, 1)) && add_item(object, "counts", counts_json(p)) &&
         (!p->has_features || add_item(object, "feature_values", feature_values_json(&p->features)))) {
         if (add_item(object, "warnings", warnings))
@@ -204,11 +223,12 @@ static hstu_status prepare_folder(const preprocessing *p, hstu_error *err)
         return hs_fail_errno(err, errno, "cannot write into '%s'", p->files.folder.text);
     hs_outfile_sweep(p->sequences_path.text);
     hs_outfile_sweep(p->sessions_path.text);
+    hs_outfile_sweep(p->ranking_path.text);
     hs_outfile_sweep(p->metadata_path.text);
     return HSTU_OK;
 }
 
-/* Makes the three files under temporary names. */
+/* Makes the files under temporary names. */
 static hstu_status write_files(preprocessing *p, hstu_error *err)
 {
     const hs_event_view view = hs_events_view(&p->events);
@@ -224,6 +244,9 @@ static hstu_status write_files(preprocessing *p, hstu_error *err)
     cJSON_Delete(metadata);
     HS_TRY(status);
     HS_TRY(hs_session_csv_write(&p->sessions_file, p->sessions_path.text, &view, &p->sessions, progress, err));
+    if (p->has_features)
+        HS_TRY(hs_ranking_csv_write(
+            &p->ranking_file, p->ranking_path.text, &view, &p->features, p->files.n_logs, progress, err));
     HS_TRY(hs_session_metadata_write(
         &p->metadata_file, p->metadata_path.text, p->set->name, &p->sessions, &p->rules, err));
     return hs_progress_check(progress, err);
@@ -236,19 +259,23 @@ static hstu_status remove_old(const char *path, hstu_error *err)
     return HSTU_OK;
 }
 
-/* Gives the files their names. Three renames are not one, so what an earlier run left of the two session files goes first
- * and metadata.json comes last: whenever the process is killed, each file that is there is whole, no two of them are of
- * different runs once the new sequences are there, and a folder with metadata.json has all three. */
+/* Gives the files their names. Several renames are not one, so what an earlier run left of the text files goes first (a
+ * processed_seqs.csv also where this run writes none) and metadata.json comes last: whenever the process is killed, each
+ * file that is there is whole, no two of them are of different runs once the new sequences are there, and a folder with
+ * metadata.json has all. */
 static hstu_status commit_files(preprocessing *p, hstu_error *err)
 {
     HS_TRY(remove_old(p->metadata_path.text, err));
     HS_TRY(remove_old(p->sessions_path.text, err));
+    HS_TRY(remove_old(p->ranking_path.text, err));
     hs_safetensors_writer *sequences = p->sequences_file;
-    hs_outfile *sessions = p->sessions_file, *metadata = p->metadata_file;
+    hs_outfile *sessions = p->sessions_file, *ranking = p->ranking_file, *metadata = p->metadata_file;
     p->sequences_file = NULL;
     HS_TRY(hs_safetensors_commit(sequences, err));
     p->sessions_file = NULL;
     HS_TRY(hs_outfile_commit(sessions, err));
+    p->ranking_file = NULL;
+    HS_TRY(hs_outfile_commit(ranking, err));
     p->metadata_file = NULL;
     return hs_outfile_commit(metadata, err);
 }
@@ -264,10 +291,13 @@ static void fill_report(const preprocessing *p, hstu_preprocess_report *report)
         .n_users_one_log = hs_events_users_missing(e, p->files.n_logs),
         .n_sessions = (uint64_t)p->sessions.n,
         .vocab_size = (uint64_t)p->sessions.vocab_size,
-        .n_features = p->has_features ? HS_FEATURES_N : 0};
+        .n_features = p->has_features ? HS_FEATURES_N : 0,
+        .n_ranking_users = p->n_ranking_users};
     memcpy(report->sequences_path, p->sequences_path.text, sizeof report->sequences_path);
     memcpy(report->sessions_path, p->sessions_path.text, sizeof report->sessions_path);
     memcpy(report->metadata_path, p->metadata_path.text, sizeof report->metadata_path);
+    if (p->has_features)
+        memcpy(report->ranking_path, p->ranking_path.text, sizeof report->ranking_path);
 }
 
 static hstu_status run(preprocessing *p, hstu_error *err)
@@ -278,11 +308,13 @@ static hstu_status run(preprocessing *p, hstu_error *err)
     const char *folder = p->files.folder.text;
     HS_TRY(hs_path_join(&p->sequences_path, folder, "sequences.safetensors", err));
     HS_TRY(hs_path_join(&p->sessions_path, folder, "processed_inference_sequences.csv", err));
+    HS_TRY(hs_path_join(&p->ranking_path, folder, "processed_seqs.csv", err));
     HS_TRY(hs_path_join(&p->metadata_path, folder, "metadata.json", err));
     HS_TRY(prepare_folder(p, err));
     HS_TRY(read_logs(p, err));
     HS_TRY(hs_events_sort(&p->events, &p->options->progress, err));
     HS_TRY(read_features(p, err));
+    HS_TRY(count_ranking_users(p, err));
     HS_TRY(write_files(p, err));
     return commit_files(p, err);
 }
@@ -299,6 +331,7 @@ hstu_status hstu_preprocess(const hstu_preprocess_options *options, hstu_preproc
     if (p.sequences_file)
         hs_safetensors_discard(p.sequences_file);
     hs_outfile_discard(p.sessions_file);
+    hs_outfile_discard(p.ranking_file);
     hs_outfile_discard(p.metadata_file);
     hs_sessions_free(&p.sessions);
     hs_features_free(&p.features);

@@ -9,7 +9,7 @@
 
 enum { CHECK_ROWS = 256 };
 
-/* The list columns of a format. */
+/* A list column of a format. */
 typedef struct list_column {
     const char *name;
     hs_intlist_form form;
@@ -18,6 +18,18 @@ typedef struct list_column {
     hs_intlist *list;
 } list_column;
 
+enum { MAX_LISTS = 3 };
+
+/* What a kind of file holds. */
+typedef struct row_format {
+    size_t n_columns;
+    list_column column[MAX_LISTS]; /* of equal length in a row; the first one is the items */
+    const char *length;            /* NULL, or the column that repeats the lists' length */
+    bool ranking; /* the last list is times that must not descend; columns of contextual features count */
+    size_t user, length_index;
+    size_t feature[HS_FEATURES_N]; /* n_columns of the file where it lacks the feature */
+} row_format;
+
 void hs_rows_free(hs_rows *rows)
 {
     hs_intlist_free(&rows->user_id);
@@ -25,6 +37,8 @@ void hs_rows_free(hs_rows *rows)
     hs_intlist_free(&rows->item);
     hs_intlist_free(&rows->action);
     hs_intlist_free(&rows->time);
+    for (size_t f = 0; f < HS_FEATURES_N; f++)
+        hs_intlist_free(&rows->feature[f]);
 }
 
 /* Appends one cell's list to its column. */
@@ -52,10 +66,10 @@ static hstu_status read_list(const list_column *column, const hs_csv *csv, hstu_
 }
 
 /* Reads a row's lists, which must be equally long. */
-static hstu_status read_lists(
-    const list_column *column, size_t n_columns, size_t n_before, const hs_csv *csv, hstu_error *err)
+static hstu_status read_lists(const row_format *format, size_t n_before, const hs_csv *csv, hstu_error *err)
 {
-    for (size_t c = 0; c < n_columns; c++) {
+    const list_column *column = format->column;
+    for (size_t c = 0; c < format->n_columns; c++) {
         HS_TRY(read_list(&column[c], csv, err));
         const size_t n = column[c].list->n - n_before, n_items = column[0].list->n - n_before;
         if (n != n_items)
@@ -65,16 +79,74 @@ static hstu_status read_lists(
     return HSTU_OK;
 }
 
-/* Reads every row. length: NULL, or the name of a column that repeats the lists' length. */
-static hstu_status read_rows(hs_rows *rows, list_column *column, size_t n_columns, const char *length, hs_csv *csv,
-    const hstu_progress *progress, hstu_error *err)
+static hstu_status find_columns(row_format *format, const hs_csv *csv, hstu_error *err)
 {
-    size_t user = 0, length_index = 0;
-    HS_TRY(hs_csv_column(csv, "user_id", &user, err));
-    for (size_t c = 0; c < n_columns; c++)
-        HS_TRY(hs_csv_column(csv, column[c].name, &column[c].index, err));
-    if (length)
-        HS_TRY(hs_csv_column(csv, length, &length_index, err));
+    HS_TRY(hs_csv_column(csv, "user_id", &format->user, err));
+    for (size_t c = 0; c < format->n_columns; c++)
+        HS_TRY(hs_csv_column(csv, format->column[c].name, &format->column[c].index, err));
+    if (format->length)
+        HS_TRY(hs_csv_column(csv, format->length, &format->length_index, err));
+    for (size_t f = 0; f < HS_FEATURES_N; f++) {
+        format->feature[f] = csv->n_columns;
+        if (format->ranking && hs_csv_has_column(csv, hs_feature_name[f]))
+            HS_TRY(hs_csv_column(csv, hs_feature_name[f], &format->feature[f], err));
+    }
+    return HSTU_OK;
+}
+
+static hstu_status check_length(const row_format *format, int64_t n_items, const hs_csv *csv, hstu_error *err)
+{
+    int64_t n = 0;
+    if (!format->length)
+        return HSTU_OK;
+    HS_TRY(hs_csv_int(csv, format->length_index, 0, INT64_MAX, &n, err));
+    if (n != n_items)
+        return hs_csv_fail(csv, format->length_index, err,
+            "the length is %" PRId64 ", but the lists have %" PRId64 " entries", n, n_items);
+    return HSTU_OK;
+}
+
+/* What only a row of processed_seqs.csv has: times in order, and contextual features. */
+static hstu_status read_ranking(
+    hs_rows *rows, const row_format *format, size_t n_before, const hs_csv *csv, hstu_error *err)
+{
+    const list_column *time = &format->column[format->n_columns - 1];
+    for (size_t i = n_before + 1; i < time->list->n; i++) {
+        const int64_t value = time->list->value[i], previous = time->list->value[i - 1];
+        if (value < previous)
+            return hs_csv_fail(csv, time->index, err,
+                "the times must not descend, but entry %zu is %" PRId64 " after %" PRId64, i - n_before + 1, value,
+                previous);
+    }
+    for (size_t f = 0; f < HS_FEATURES_N; f++) {
+        int64_t code = 0;
+        if (format->feature[f] == csv->n_columns)
+            continue;
+        HS_TRY(hs_csv_int(csv, format->feature[f], 1, INT64_MAX, &code, err));
+        if (!hs_intlist_push(&rows->feature[f], code))
+            return hs_fail_nomem(err, rows->feature[f].n * 2 * sizeof(int64_t), csv->path);
+    }
+    return HSTU_OK;
+}
+
+static hstu_status read_row(hs_rows *rows, const row_format *format, const hs_csv *csv, hstu_error *err)
+{
+    const size_t n_before = rows->item.n;
+    int64_t id = 0;
+    HS_TRY(hs_csv_int(csv, format->user, INT64_MIN, INT64_MAX, &id, err));
+    HS_TRY(read_lists(format, n_before, csv, err));
+    HS_TRY(check_length(format, (int64_t)(rows->item.n - n_before), csv, err));
+    if (format->ranking)
+        HS_TRY(read_ranking(rows, format, n_before, csv, err));
+    if (!hs_intlist_push(&rows->user_id, id) || !hs_intlist_push(&rows->offset, (int64_t)rows->item.n))
+        return hs_fail_nomem(err, rows->offset.n * 2 * sizeof(int64_t), csv->path);
+    return HSTU_OK;
+}
+
+static hstu_status read_rows(
+    hs_rows *rows, row_format *format, hs_csv *csv, const hstu_progress *progress, hstu_error *err)
+{
+    HS_TRY(find_columns(format, csv, err));
     if (!hs_intlist_push(&rows->offset, 0))
         return hs_fail_nomem(err, sizeof(int64_t), csv->path);
     for (uint64_t row = 0;; row++) {
@@ -87,44 +159,49 @@ static hstu_status read_rows(hs_rows *rows, list_column *column, size_t n_column
         HS_TRY(hs_csv_next(csv, &more, err));
         if (!more)
             return HSTU_OK;
-        const size_t n_before = rows->item.n;
-        int64_t id = 0, n = 0;
-        HS_TRY(hs_csv_int(csv, user, INT64_MIN, INT64_MAX, &id, err));
-        HS_TRY(read_lists(column, n_columns, n_before, csv, err));
-        const int64_t n_items = (int64_t)(rows->item.n - n_before);
-        if (length)
-            HS_TRY(hs_csv_int(csv, length_index, 0, INT64_MAX, &n, err));
-        if (length && n != n_items)
-            return hs_csv_fail(csv, length_index, err,
-                "the length is %" PRId64 ", but the lists have %" PRId64 " entries", n, n_items);
-        if (!hs_intlist_push(&rows->user_id, id) || !hs_intlist_push(&rows->offset, (int64_t)rows->item.n))
-            return hs_fail_nomem(err, rows->offset.n * 2 * sizeof(int64_t), csv->path);
+        HS_TRY(read_row(rows, format, csv, err));
     }
+}
+
+/* Gives the rows away when all of them were read. */
+static hstu_status read_file(
+    hs_rows *out, hs_rows *rows, row_format *format, hs_csv *csv, const hstu_progress *progress, hstu_error *err)
+{
+    const hstu_status status = read_rows(rows, format, csv, progress, err);
+    if (status != HSTU_OK)
+        hs_rows_free(rows);
+    else
+        *out = *rows;
+    return status;
 }
 
 hstu_status hs_session_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err)
 {
     hs_rows rows = {0};
-    list_column column[] = {{"sequence", HS_INTLIST_JSON, 0, INT64_MAX - 1, 0, &rows.item},
-        {"actions", HS_INTLIST_JSON, 0, UINT8_MAX, 0, &rows.action}};
-    const hstu_status status = read_rows(&rows, column, sizeof column / sizeof *column, "length", csv, progress, err);
-    if (status != HSTU_OK)
-        hs_rows_free(&rows);
-    else
-        *out = rows;
-    return status;
+    row_format format = {.n_columns = 2,
+        .column = {{"sequence", HS_INTLIST_JSON, 0, INT64_MAX - 1, 0, &rows.item},
+            {"actions", HS_INTLIST_JSON, 0, UINT8_MAX, 0, &rows.action}},
+        .length = "length"};
+    return read_file(out, &rows, &format, csv, progress, err);
 }
 
 hstu_status hs_sasrec_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err)
 {
     hs_rows rows = {0};
-    list_column column[] = {{"sequence_item_ids", HS_INTLIST_BARE, 0, INT64_MAX - 1, 0, &rows.item},
-        {"sequence_ratings", HS_INTLIST_FRACTIONS, INT64_MIN, INT64_MAX, 0, &rows.action},
-        {"sequence_timestamps", HS_INTLIST_BARE, INT64_MIN, INT64_MAX, 0, &rows.time}};
-    const hstu_status status = read_rows(&rows, column, sizeof column / sizeof *column, NULL, csv, progress, err);
-    if (status != HSTU_OK)
-        hs_rows_free(&rows);
-    else
-        *out = rows;
-    return status;
+    row_format format = {.n_columns = 3,
+        .column = {{"sequence_item_ids", HS_INTLIST_BARE, 0, INT64_MAX - 1, 0, &rows.item},
+            {"sequence_ratings", HS_INTLIST_FRACTIONS, INT64_MIN, INT64_MAX, 0, &rows.action},
+            {"sequence_timestamps", HS_INTLIST_BARE, INT64_MIN, INT64_MAX, 0, &rows.time}}};
+    return read_file(out, &rows, &format, csv, progress, err);
+}
+
+hstu_status hs_ranking_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err)
+{
+    hs_rows rows = {0};
+    row_format format = {.n_columns = 3,
+        .column = {{"video_id", HS_INTLIST_JSON, 0, INT64_MAX - 1, 0, &rows.item},
+            {"action_weights", HS_INTLIST_JSON, 0, UINT8_MAX, 0, &rows.action},
+            {"time_ms", HS_INTLIST_JSON, INT64_MIN, INT64_MAX, 0, &rows.time}},
+        .ranking = true};
+    return read_file(out, &rows, &format, csv, progress, err);
 }

@@ -3,6 +3,7 @@
 #define HS_DATA_ROWS_H
 
 #include "data/csv.h"
+#include "data/features.h"
 #include "data/intlist.h"
 #include "hstu/dataset.h"
 
@@ -12,7 +13,8 @@ typedef struct hs_rows {
     hs_intlist user_id; /* [n], in file order; a user may have several rows */
     hs_intlist offset;  /* [n + 1] into the lists below */
     hs_intlist item, action;
-    hs_intlist time; /* as long as item, or empty when the file has no times */
+    hs_intlist time;                   /* as long as item, or empty when the file has no times */
+    hs_intlist feature[HS_FEATURES_N]; /* [n] each, by hs_feature_name; empty where the file lacks it */
 } hs_rows;
 
 void hs_rows_free(hs_rows *rows); /* a zeroed one is fine */
@@ -21,5 +23,7 @@ void hs_rows_free(hs_rows *rows); /* a zeroed one is fine */
 hstu_status hs_session_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err);
 /* Meta's sasrec_format.csv: user_id, sequence_item_ids, sequence_ratings, sequence_timestamps. */
 hstu_status hs_sasrec_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err);
+/* NVIDIA's processed_seqs.csv: user_id, video_id, time_ms, action_weights, and the contextual features that are there. */
+hstu_status hs_ranking_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err);
 
 #endif

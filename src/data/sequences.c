@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "data/feedback.h"
+#include "data/number.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +20,11 @@ typedef struct column {
     int64_t n;
     const void *data;
 } column;
+
+static void feature_tensor(char name[NAME_BYTES], size_t f)
+{
+    (void)snprintf(name, NAME_BYTES, "feature.%s", hs_feature_name[f]);
+}
 
 /* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
@@ -59,13 +65,13 @@ hstu_status hs_sequences_write(hs_safetensors_writer **out, const char *path, co
     const hs_features *features, const cJSON *metadata, const hstu_progress *progress, hstu_error *err)
 {
     /* Wide elements first, so that every column lies at a multiple of its element size. */
-    column columns[HS_SEQUENCES_MAX_COLUMNS + HS_FEATURES_N];
+    column columns[HS_SEQUENCES_MAX_COLUMNS];
     char feature_name[HS_FEATURES_N][NAME_BYTES];
     size_t n = 0;
     columns[n++] = (column){"user_id", HS_I64, view->n_users, view->user_id};
     columns[n++] = (column){"offset", HS_I64, view->n_users + 1, view->offset};
     for (size_t f = 0; features && f < HS_FEATURES_N; f++) {
-        (void)snprintf(feature_name[f], NAME_BYTES, "feature.%s", hs_feature_name[f]);
+        feature_tensor(feature_name[f], f);
         columns[n++] = (column){feature_name[f], HS_I64, view->n_users, features->code[f]};
     }
     columns[n++] = (column){"item", HS_I64, view->n_events, view->item};
@@ -153,6 +159,44 @@ static hstu_status read_columns(hs_sequences *s, hstu_error *err)
     return HSTU_OK;
 }
 
+static hstu_status read_features(hs_sequences *s, hstu_error *err)
+{
+    for (size_t f = 0; f < HS_FEATURES_N; f++) {
+        char name[NAME_BYTES];
+        feature_tensor(name, f);
+        column feature = {name, HS_I64, s->view.n_users, NULL};
+        if (!hs_statedict_find(&s->dict, "", name))
+            continue;
+        HS_TRY(read_column(s, &feature, err));
+        s->feature[f] = feature.data;
+        for (int64_t user = 0; user < feature.n; user++) {
+            if (s->feature[f][user] < 0)
+                return hs_fail(err, HSTU_EFORMAT, 0,
+                    "'%s': tensor '%s' must not be negative, but element %" PRId64 " is %" PRId64, s->dict.path, name,
+                    user, s->feature[f][user]);
+        }
+    }
+    return HSTU_OK;
+}
+
+static hstu_status read_n_logs(hs_sequences *s, hstu_error *err)
+{
+    const char *text = hs_statedict_metadata(&s->dict, "n_logs");
+    if (!text)
+        return HSTU_OK;
+    if (!hs_number_int(text, strlen(text), &s->n_logs) || s->n_logs < 1 || s->n_logs > HS_EVENTS_MAX_LOGS)
+        return hs_fail(err, HSTU_EFORMAT, 0, "'%s': the metadata's n_logs must be an integer from 1 to %d, not '%.*s'",
+            s->dict.path, HS_EVENTS_MAX_LOGS, hs_number_shown(strlen(text)), text);
+    for (int64_t i = 0; i < s->view.n_events; i++) {
+        const int log = s->view.flags[i] >> HS_EVENT_LOG_SHIFT;
+        if (log >= s->n_logs)
+            return hs_fail(err, HSTU_EFORMAT, 0,
+                "'%s': tensor 'flags' must name one of %" PRId64 " logs, but element %" PRId64 " names log %d",
+                s->dict.path, s->n_logs, i, log);
+    }
+    return HSTU_OK;
+}
+
 static hstu_status check_user(const hs_sequences *s, int64_t user, hstu_error *err)
 {
     const hs_event_view *view = &s->view;
@@ -221,6 +265,8 @@ hstu_status hs_sequences_read(
     HS_TRY_GOTO(check_format(&s, err));
     HS_TRY_GOTO(read_columns(&s, err));
     HS_TRY_GOTO(check_view(&s, progress, err));
+    HS_TRY_GOTO(read_features(&s, err));
+    HS_TRY_GOTO(read_n_logs(&s, err));
     s.dataset_name = hs_statedict_metadata(&s.dict, "dataset_name");
     *out = s;
     return HSTU_OK;

@@ -7,8 +7,9 @@
  *   action u8 [E]        is_click 1, is_like 2, is_follow 4, is_comment 8, is_forward 16, is_hate 32, long_view 64,
  *                        is_profile_enter 128: a bit is set when the column is not 0
  *   flags u8 [E]         bit 0: equal in every column to an earlier row; bits 1..6: which log, in the order of `inputs`
- * __metadata__: format "hstu_sequences", format_version "1", dataset_name, and as JSON: options, inputs (name, bytes, XXH3 of
- * each file), counts, warnings, feature_values (the texts behind the numbers, non-ASCII bytes as '?'). */
+ * __metadata__: format "hstu_sequences", format_version "1", dataset_name, and as JSON: n_logs (which no log's number reaches),
+ * options, inputs (name, bytes, XXH3 of each file), counts, warnings, feature_values (the texts behind the numbers, non-ASCII
+ * bytes as '?'). */
 #ifndef HS_DATA_SEQUENCES_H
 #define HS_DATA_SEQUENCES_H
 
@@ -18,7 +19,7 @@
 #include "data/features.h"
 #include "file/safetensors.h"
 
-enum { HS_SEQUENCES_MAX_COLUMNS = 8 };
+enum { HS_SEQUENCES_MAX_COLUMNS = 8 + HS_FEATURES_N };
 
 /* Writes every tensor. metadata: an object whose members become __metadata__, text as it is, anything else as JSON.
  * features NULL: none. On success *out is complete but for hs_safetensors_commit. */
@@ -27,10 +28,12 @@ hstu_status hs_sequences_write(hs_safetensors_writer **out, const char *path, co
 
 typedef struct hs_sequences {
     hs_event_view view;
-    int64_t max_item;                     /* -1 without events */
-    const char *dataset_name;             /* NULL when the file does not say */
-    hs_statedict dict;                    /* owns the map */
-    void *copy[HS_SEQUENCES_MAX_COLUMNS]; /* columns that the file holds at an odd address */
+    int64_t max_item;                      /* -1 without events */
+    const char *dataset_name;              /* NULL when the file does not say */
+    int64_t n_logs;                        /* 0 when the file does not say */
+    const int64_t *feature[HS_FEATURES_N]; /* [n_users] each, by hs_feature_name; NULL where the file lacks it */
+    hs_statedict dict;                     /* owns the map */
+    void *copy[HS_SEQUENCES_MAX_COLUMNS];  /* columns that the file holds at an odd address */
     size_t n_copies;
 } hs_sequences;
 

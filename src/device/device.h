@@ -4,6 +4,7 @@
 #define HS_DEVICE_DEVICE_H
 
 #include "hstu/status.h"
+#include "tensor/dtype.h"
 #include "tensor/mat.h"
 
 #include <stdbool.h>
@@ -15,41 +16,55 @@ typedef struct hs_packed hs_packed;
 
 typedef enum hs_activation { HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU, HS_ACT_GELU } hs_activation;
 
-/* out[r, :] = scale * table[id[r], :] + position[position_id[r], :].
- * out [rows, D]; table [table_rows, D] and position [position_rows, D] row-major without gaps; id and position_id [rows].
- * Every id lies inside its table: the caller has checked. */
+/* Operations with the member `bf16` compute bfloat16 models: matrices stay float32, but every value that such a model
+ * would store is rounded to the nearest bfloat16 (ties to even) where its comment says "bf16:". Inputs and weights then
+ * hold bfloat16 values, sums are float32. Source of the rounding points: the reference's fused layer, spec/ranking.md
+ * section 1.10. */
+
+/* out[r, :] = scale * row[r] + position[position_id[r], :], one fused multiply-add each; a NULL row counts as zeros.
+ * row[r]: D values of row_type (HS_F32, or HS_BF16 widened), of any alignment; out [rows, D]; position [position_rows,
+ * D] row-major without gaps, or NULL: nothing is added. bf16: row's values before the scaling, and the result. */
 typedef struct hs_embed_args {
     hs_mat out;
-    const float *table;
-    int64_t table_rows;
+    const void *const *row;
+    hs_dtype row_type;
     float scale;
     const float *position;
     int64_t position_rows;
-    const int64_t *id, *position_id;
+    const int64_t *position_id;
+    bool bf16;
 } hs_embed_args;
 
-/* out[r, :] = LN(x[r, :] + add[r, :]; eps), no affine; variance is biased. add.data may be NULL. out may be x. */
+/* out[r, :] = LN(x[r, :] + add[r, :]; eps) * weight + bias; variance is biased. add.data, weight [cols] and bias [cols]
+ * may each be NULL. out may be x. bf16: the result. */
 typedef struct hs_layer_norm_args {
     hs_mat out, x, add;
+    const float *weight, *bias;
     float eps;
+    bool bf16;
 } hs_layer_norm_args;
 
-/* On = LN(o; eps) row-wise without affine; out = u * On [rows, C], or with concat [u, On, u * On] [rows, 3C]. */
+/* On = LN(o; eps) * weight + bias row-wise, weight and bias [C] or NULL; out = u * On [rows, C], or with concat
+ * [u, On, u * On] [rows, 3C]. bf16: the result, On itself stays float32. */
 typedef struct hs_norm_gate_args {
     hs_mat out, u, o;
+    const float *weight, *bias;
     float eps;
     bool concat;
+    bool bf16;
 } hs_norm_gate_args;
 
-/* out = act(x @ w + bias) + residual. x [rows, in], w packed from [in, n], bias [n] or NULL, residual [rows, n] or data NULL.
- * out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending over
- * `in`: a row's result does not depend on the other rows. */
+/* out = act(x @ w + bias) + residual. x [rows, in], w packed from [in, n], bias [n] or NULL, residual [rows, n] or data
+ * NULL. out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending
+ * over `in`: a row's result does not depend on the other rows. bf16: act's argument (when there is an act), act's
+ * value, and the sum with the residual (x @ w + bias + residual is rounded once when there is no act). */
 typedef struct hs_linear_args {
     hs_mat out, x;
     const hs_packed *w;
     const float *bias;
     hs_activation act;
     hs_mat residual;
+    bool bf16;
 } hs_linear_args;
 
 /* The relative bias of research HSTU, spec section 2.5:
@@ -63,9 +78,9 @@ typedef struct hs_rel_bias {
     const int64_t *bucket_offset, *bucket_cols; /* [n_users] */
 } hs_rel_bias;
 
-/* Buckets for hs_rel_bias (spec 2.6, 2.7): bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row timestamps,
- * then query_time[b], then zeros. One row per row of the user, cols = its own length or, with `all_columns`, n. The
- * difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
+/* Buckets for hs_rel_bias (spec 2.6, 2.7): bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row
+ * timestamps, then query_time[b], then zeros. One row per row of the user, cols = its own length or, with
+ * `all_columns`, n. The difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
 typedef struct hs_time_bucket_args {
     uint8_t *out;
     const int64_t *out_offset; /* [n_users] */
@@ -78,25 +93,34 @@ typedef struct hs_time_bucket_args {
 } hs_time_bucket_args;
 
 /* HSTU pointwise attention, arXiv:2402.17152 eq. (2), per user and head h:
- *   out[i, h] = inv_n * sum over j <= i of silu(q[i, h] . k[j, h] + bias[i, j]) * v[j, h].
- * q, k [rows, H * dqk], v, out [rows, H * dv], head-major columns; they may be column slices of one matrix. bias NULL: 0.
- * inv_n = 1 / N, the trained constant, never 1 / length.
- * Later rows j > i count for nothing while v is finite. A row of v that is not finite may make rows a little before it NaN
- * (a masked weight is 0, and 0 x Inf is NaN), here and in softmax attention: of finite weights it can only come by
- * overflow, and the user's newest row, which is all that leaves a model, sees every row anyway. */
+ *   out[i, h] = inv_n * sum over the rows j that i sees of silu(alpha * (q[i, h] . k[j, h]) + bias[i, j]) * v[j, h].
+ * q, k [rows, n_heads * dqk], v, out [rows, n_heads * dv], head-major columns; they may be column slices of one matrix.
+ * bias NULL: 0. inv_n = 1 / N, the trained constant, never 1 / length.
+ * What row i of a user sees, of its L rows of which the last n_candidates[user] are candidates and the rest, H,
+ * history:
+ *   a history row sees j <= i, and, when i < n_context[user], all of 0 .. H - 1;
+ *   a candidate sees 0 .. H - 1 and itself, its own term summed last.
+ * n_candidates and n_context [n_users] may each be NULL: none; n_context <= H. With neither, attention is causal.
+ * bf16: silu(...) before it meets v, and the result; inv_n is applied to the sum.
+ * Rows that are not seen count for nothing while v is finite. A row of v that is not finite may make rows a little
+ * before it NaN (a masked weight is 0, and 0 x Inf is NaN), here and in softmax attention: of finite weights it can
+ * only come by overflow, and the user's newest row, which is all that leaves a retrieval model, sees every row anyway.
+ * Candidates never disturb each other. */
 typedef struct hs_silu_attn_args {
     hs_mat out, q, k, v;
     hs_jagged users;
+    const int64_t *n_context, *n_candidates;
     int64_t n_heads, dqk, dv;
-    float inv_n;
+    float alpha, inv_n;
     const hs_rel_bias *bias;
+    bool bf16;
 } hs_silu_attn_args;
 
 /* Softmax attention. S[i, j] = scale * (q[i, h] . k[j, h] + bias[i, j]);
  *   out[i, h] = sum over j <= i of P[i, j] * v[j, h].
  * padded_n == 0: P = softmax of S over j <= i (SASRec). padded_n > 0: P = softmax over all padded_n columns, where rows
  * past the user's length have k = 0, and the causal mask is applied afterwards without renormalising (spec 2.4,
- * softmax_rel_bias; then bias needs all_columns buckets). */
+ * softmax_rel_bias; then bias needs all_columns buckets). bf16: P and the result. */
 typedef struct hs_softmax_attn_args {
     hs_mat out, q, k, v;
     hs_jagged users;
@@ -104,6 +128,7 @@ typedef struct hs_softmax_attn_args {
     float scale;
     int64_t padded_n;
     const hs_rel_bias *bias;
+    bool bf16;
 } hs_softmax_attn_args;
 
 /* out[r, :] = x[row[r], :]. out overlaps nothing. */
@@ -112,21 +137,23 @@ typedef struct hs_gather_args {
     const int64_t *row;
 } hs_gather_args;
 
-/* out[r, :] = x[r, :] / max(|x[r, :]|, eps). out may be x. */
+/* out[r, :] = x[r, :] / max(|x[r, :]|, eps). out may be x. bf16: the norm, and the result. */
 typedef struct hs_l2_norm_args {
     hs_mat out, x;
     float eps;
+    bool bf16;
 } hs_l2_norm_args;
 
-/* Exact top-k of score = (q . table[id]) * inv_norm[id] over the candidates, best first, ties to the smaller id; NaN scores
- * are never chosen. Unused places hold item -1, score -INFINITY. The table is streamed once for all queries.
- * rank[u] = 1 + the candidates that come before target[u] in that order; 0 when target[u] is filtered, or no candidate, or
- * its score is NaN. */
+/* Exact top-k of score = (q . table[id]) * inv_norm[id] + bias[id] over the candidates, best first, ties to the smaller
+ * id; NaN scores are never chosen. Unused places hold item -1, score -INFINITY. The table is streamed once for all
+ * queries. rank[u] = 1 + the candidates that come before target[u] in that order; 0 when target[u] is filtered, or no
+ * candidate, or its score is NaN. */
 typedef struct hs_topk_args {
     hs_mat query;       /* [n, D] */
     const float *table; /* [table_rows, D], no gaps */
     int64_t table_rows;
     const float *inv_norm;    /* [table_rows], or NULL for 1 */
+    const float *bias;        /* [table_rows], or NULL for 0 */
     const int64_t *candidate; /* [n_candidates] strictly ascending ids, or NULL: first .. first + n_candidates - 1 */
     int64_t first, n_candidates;
     const int64_t *seen_offset, *seen; /* [n + 1] and ids to leave out, ascending for each query; both NULL: none */
@@ -137,7 +164,8 @@ typedef struct hs_topk_args {
     int64_t *rank;                     /* [n]; needed with target */
 } hs_topk_args;
 
-/* One table per device; every slot is filled. HSTU_ENOMEM and HSTU_EDEVICE are the only failures: op/ has checked the rest. */
+/* One table per device; every slot is filled. HSTU_ENOMEM and HSTU_EDEVICE are the only failures: op/ has checked the
+ * rest. */
 typedef struct hs_device_table {
     void (*close)(hs_device *dev);
     /* Element [i, o] of the weight is w[i * stride_in + o * stride_out]. */
@@ -167,9 +195,10 @@ struct hs_device {
     int n_threads;
 };
 
-/* Opens the device `name` ("cpu"). threads 0: what affinity and the control group's quota allow. The environment variable
- * HSTU_ISA (ref, avx2, avx512) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL. An unknown or
- * unavailable device is HSTU_EDEVICE with a sentence that lists the known ones. One thread at a time uses a device. */
+/* Opens the device `name` ("cpu"). threads 0: what affinity and the control group's quota allow. The environment
+ * variable HSTU_ISA (ref, avx2, avx512) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL. An
+ * unknown or unavailable device is HSTU_EDEVICE with a sentence that lists the known ones. One thread at a time uses a
+ * device. */
 hstu_status hs_device_open(hs_device **out, const char *name, int threads, hstu_error *err);
 void hs_device_close(hs_device *dev); /* NULL is fine */
 

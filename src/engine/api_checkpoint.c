@@ -8,6 +8,8 @@
 #include "model/bind.h"
 #include "model/infer.h"
 
+#include <string.h>
+
 struct hstu_checkpoint {
     hs_statedict dict; /* zero for a folder */
     hs_nvdir folder;   /* zero for a file */
@@ -18,15 +20,30 @@ struct hstu_checkpoint {
     char *path, *config_name, *config_json;
 };
 
-/* The family's weights beside the file's tensors. Nothing but `config` may contradict the tensors. */
-static hstu_status compare(hstu_checkpoint *c, const char *config, hstu_error *err)
+/* What the caller names, or what the file carries in itself; *found false: neither. */
+static hstu_status read_config(hstu_checkpoint *c, const char *config, bool *found, hstu_error *err)
 {
+    const hs_config_family family = hs_family_config(c->recognised.family);
+    const char *own = hs_statedict_metadata(&c->dict, HS_CONFIG_METADATA_KEY);
+    *found = config || own;
     if (config) {
         HS_TRY(hs_engine_copy_text(&c->config_name, config, err));
-        HS_TRY(hs_config_open(&c->config, c->config_name, err));
-    } else {
-        hs_config_init(&c->config, c->path);
+        return hs_config_open(&c->config, c->config_name, (int)family, err);
     }
+    if (own)
+        return hs_config_parse(&c->config, own, strlen(own), (int)family, c->path, err);
+    hs_config_init(&c->config, family, c->path);
+    return HSTU_OK;
+}
+
+/* The family's weights beside the file's tensors. Nothing but the configuration may contradict the tensors. A ranking model's do
+ * not tell its inputs and tables: without a configuration they are only listed. */
+static hstu_status compare(hstu_checkpoint *c, const char *config, hstu_error *err)
+{
+    bool found = false;
+    HS_TRY(read_config(c, config, &found, err));
+    if (c->recognised.family == HS_FAMILY_RANKING && !found)
+        return HSTU_OK;
     HS_TRY(hs_infer(&c->config, &c->dict, &c->recognised, err));
     HS_TRY(hs_binding_make(&c->binding, &c->dict, &c->recognised, &c->config, NULL, err));
     c->has_binding = true;

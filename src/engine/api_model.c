@@ -27,16 +27,29 @@ hstu_status hs_engine_read_options(void *own, size_t own_size, const void *given
     return HSTU_OK;
 }
 
+static bool names_dtype(const char *dtype, const char *short_name, const char *long_name)
+{
+    return strcmp(dtype, short_name) == 0 || strcmp(dtype, long_name) == 0;
+}
+
+static bool wants_bf16(const hstu_model_options *o)
+{
+    return o->dtype && names_dtype(o->dtype, "bf16", "bfloat16");
+}
+
 static hstu_status check_options(const hstu_model_options *o, hstu_error *err)
 {
     if (o->threads < 0)
         return hs_fail(err, HSTU_EINVAL, 0, "threads is %d, expected 0 (automatic) or more", o->threads);
-    if (o->dtype && strcmp(o->dtype, "fp32") != 0 && strcmp(o->dtype, "float32") != 0)
+    if (o->dtype && !names_dtype(o->dtype, "fp32", "float32") && !names_dtype(o->dtype, "bf16", "bfloat16"))
         return hs_fail(
-            err, HSTU_EUNSUP, 0, "dtype '%.40s' is not part of this version, which computes in fp32", o->dtype);
+            err, HSTU_EUNSUP, 0, "dtype '%.40s' is not part of this version, which computes in fp32 or bf16", o->dtype);
     if (o->max_item_id < 0)
         return hs_fail(
             err, HSTU_EINVAL, 0, "max_item_id is %lld, expected 0 (unknown) or more", (long long)o->max_item_id);
+    if (o->max_user_id < 0)
+        return hs_fail(
+            err, HSTU_EINVAL, 0, "max_user_id is %lld, expected 0 (unknown) or more", (long long)o->max_user_id);
     return HSTU_OK;
 }
 
@@ -60,36 +73,80 @@ static hstu_status path_beside(char **out, const char *checkpoint, hstu_error *e
     return HSTU_OK;
 }
 
-/* In order: what the caller names, the checkpoint's own, the file beside it, the default preset. */
-static hstu_status find_config(hstu_model *m, hs_config *config, const char *name, hstu_error *err)
+/* Reads the file at m->config; *found false, and m->config free again, when there is none. */
+static hstu_status try_config(hstu_model *m, hs_config *config, int family, bool *found, hstu_error *err)
 {
-    if (name) {
-        HS_TRY(hs_engine_copy_text(&m->config, name, err));
-        return hs_config_open(config, m->config, err);
-    }
-    const char *own = m->path ? hs_statedict_metadata(&m->dict, metadata_key) : NULL;
-    if (own) {
-        HS_TRY(hs_engine_copy_text(&m->config, m->path, err));
-        return hs_config_parse(config, own, strlen(own), m->config, err);
-    }
-    if (m->path) {
-        hstu_error ignored;
-        HS_TRY(path_beside(&m->config, m->path, err));
-        const hstu_status status = hs_config_open(config, m->config, &ignored);
-        if (status != HSTU_ENOENT) {
-            if (status != HSTU_OK && err)
-                *err = ignored;
-            return status;
-        }
+    hstu_error absent;
+    const hstu_status status = hs_config_open(config, m->config, family, &absent);
+    *found = status != HSTU_ENOENT;
+    if (!*found) {
         hs_free(m->config);
         m->config = NULL;
+        return HSTU_OK;
+    }
+    if (status != HSTU_OK && err)
+        *err = absent;
+    return status;
+}
+
+/* The config.json that belongs to the checkpoint: beside a file, inside a folder. */
+static hstu_status find_own_config(hstu_model *m, hs_config *config, int family, bool *found, hstu_error *err)
+{
+    *found = false;
+    if (!m->path)
+        return HSTU_OK;
+    if (m->folder.n_ranks) {
+        hs_path path;
+        HS_TRY(hs_path_join(&path, m->folder.folder.text, "config.json", err));
+        HS_TRY(hs_engine_copy_text(&m->config, path.text, err));
+        HS_TRY(try_config(m, config, family, found, err));
+        if (*found || strcmp(m->path, m->folder.folder.text) == 0)
+            return HSTU_OK;
+        HS_TRY(hs_path_join(&path, m->path, "config.json", err)); /* of the training run */
+        HS_TRY(hs_engine_copy_text(&m->config, path.text, err));
+    } else {
+        HS_TRY(path_beside(&m->config, m->path, err));
+    }
+    return try_config(m, config, family, found, err);
+}
+
+static hstu_status default_configuration(hstu_model *m, hs_config *config, int family, hstu_error *err)
+{
+    if (family == HS_CONFIG_RANKING)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "%.200s: a ranking checkpoint needs a configuration (--config with a preset such as kuairand_1k_ranking, "
+            "or a "
+            "JSON or gin file), which its tensors do not tell and where contextual_mask has no default",
+            m->path);
+    if (family == HS_CONFIG_DECODER) {
+        HS_TRY(hs_engine_copy_text(&m->config, m->path, err));
+        hs_config_init(config, HS_CONFIG_DECODER, m->config);
+        return HSTU_OK;
     }
     HS_TRY(hs_engine_copy_text(&m->config, default_config, err));
-    HS_TRY(hs_config_open(config, m->config, err));
+    HS_TRY(hs_config_open(config, m->config, family, err));
     if (m->path) /* sizes of this preset that contradict the tensors are nothing that the caller has asked for */
         config->source =
             "the default configuration kuairand_gr (none stands beside the checkpoint: name one with --config)";
     return HSTU_OK;
+}
+
+/* In order: what the caller names, the checkpoint's own, the file beside it, the family's default. */
+static hstu_status find_config(hstu_model *m, hs_config *config, const char *name, hstu_error *err)
+{
+    const int family = m->path ? (int)hs_family_config(m->recognised.family) : HS_CONFIG_ANY;
+    bool found = false;
+    if (name) {
+        HS_TRY(hs_engine_copy_text(&m->config, name, err));
+        return hs_config_open(config, m->config, family, err);
+    }
+    const char *own = m->path ? hs_statedict_metadata(&m->dict, metadata_key) : NULL;
+    if (own) {
+        HS_TRY(hs_engine_copy_text(&m->config, m->path, err));
+        return hs_config_parse(config, own, strlen(own), family, m->config, err);
+    }
+    HS_TRY(find_own_config(m, config, family, &found, err));
+    return found ? HSTU_OK : default_configuration(m, config, family, err);
 }
 
 static hstu_status refuse_family(const hs_recognised *r, const hs_statedict *dict, hstu_error *err)
@@ -99,31 +156,48 @@ static hstu_status refuse_family(const hs_recognised *r, const hs_statedict *dic
             "%.200s: a checkpoint of the family \"%s\", not supported by this version: %s", dict->path, r->name,
             r->not_supported);
     return hs_fail(err, HSTU_EUNSUP, 0,
-        "%.200s: no known model among its %zu tensors (the first is '%.80s'); known are retrieval HSTU and SASRec",
+        "%.200s: no known model among its %zu tensors (the first is '%.80s'); known are retrieval HSTU and SASRec, "
+        "NVIDIA's "
+        "ranking HSTU and the plain decoder",
         dict->path, dict->n_entries, dict->n_entries ? dict->entry[0].name : "");
 }
 
-/* Folders hold the families that this version knows by name alone. */
-static hstu_status refuse_folder(const char *path, hstu_error *err)
+/* Opens the file or folder and tells its family. */
+static hstu_status open_checkpoint(hstu_model *m, const char *path, hstu_error *err)
 {
-    hs_nvdir dir = {0};
-    HS_TRY(hs_nvdir_open(&dir, path, err));
-    const hs_recognised recognised = hs_engine_recognise_folder(&dir);
-    const hstu_status status = refuse_family(&recognised, &dir.rank[0], err);
-    hs_nvdir_close(&dir);
-    return status;
+    HS_TRY(hs_engine_copy_text(&m->path, path, err));
+    if (hs_path_is_folder(m->path)) {
+        HS_TRY(hs_nvdir_open(&m->folder, m->path, err));
+        m->recognised = hs_engine_recognise_folder(&m->folder);
+    } else {
+        HS_TRY(hs_ckpt_open(&m->dict, m->path, err));
+        m->recognised = hs_family_recognise(&m->dict);
+    }
+    return HSTU_OK;
 }
 
-static hstu_status bind_checkpoint(hstu_model *m, hs_config *config, hstu_error *err)
+static hstu_status check_family(const hstu_model *m, hstu_error *err)
 {
-    const hs_recognised recognised = hs_family_recognise(&m->dict);
-    hstu_status status = HSTU_OK;
-    if (recognised.family == HS_FAMILY_UNKNOWN || recognised.not_supported)
-        status = refuse_family(&recognised, &m->dict, err);
-    else
-        status = hs_model_bind(&m->model, config, m->dev, &m->dict, &recognised, err);
+    const hs_statedict *dict = m->folder.n_ranks ? &m->folder.rank[0] : &m->dict;
+    if (m->recognised.family != HS_FAMILY_UNKNOWN && !m->recognised.not_supported)
+        return HSTU_OK;
+    (void)refuse_family(&m->recognised, dict, err);
+    hs_statedict_mention_unread(dict, err);
+    return HSTU_EUNSUP;
+}
+
+static hstu_status bind_checkpoint(hstu_model *m, hs_config *config, bool bf16, hstu_error *err)
+{
+    hs_model_source source = {.dict = &m->dict, .recognised = &m->recognised};
+    const hs_statedict *file = &m->dict;
+    if (m->folder.n_ranks) {
+        HS_TRY(hs_engine_read_folder(&m->folder, config, &m->dict, &source.table, err));
+        m->recognised.group = "";
+        file = &m->folder.rank[0];
+    }
+    const hstu_status status = hs_model_bind(&m->model, config, m->dev, &source, bf16, err);
     if (status == HSTU_ESHAPE || status == HSTU_EUNSUP)
-        hs_statedict_mention_unread(&m->dict, err);
+        hs_statedict_mention_unread(file, err);
     return status;
 }
 
@@ -144,17 +218,34 @@ hstu_status hstu_model_options_check(const hstu_model_options *options, hstu_err
     return HSTU_OK;
 }
 
+/* The number of items of a retrieval model or decoder, which random weights need. */
+static hstu_status settle_items(hs_config *config, const hstu_model_options *o, hstu_error *err)
+{
+    const bool decoder = config->family == HS_CONFIG_DECODER;
+    if (config->family == HS_CONFIG_RANKING || config->max_item_id)
+        return HSTU_OK;
+    if (o->max_item_id == 0)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "%s does not fix the number of items: random weights need the option max_item_id", config->source);
+    if (decoder)
+        HS_TRY(hs_config_settle(config, "vocab_size", o->max_item_id + 1, "the option max_item_id", err));
+    else
+        HS_TRY(hs_config_settle(config, "max_item_id", o->max_item_id, "the option max_item_id", err));
+    return hs_config_derive(config, err);
+}
+
 static hstu_status make_random(hstu_model *m, hs_config *config, const hstu_model_options *o, hstu_error *err)
 {
     m->random_weights = true;
-    if (!config->max_item_id) {
-        if (o->max_item_id == 0)
-            return hs_fail(err, HSTU_EINVAL, 0,
-                "%s does not fix the number of items: random weights need the option max_item_id", config->source);
-        HS_TRY(hs_config_settle(config, "max_item_id", o->max_item_id, "the option max_item_id", err));
-        HS_TRY(hs_config_derive(config, err));
-    }
-    return hs_model_random(&m->model, config, m->dev, o->seed, err);
+    if (o->max_item_id > HS_MAX_ITEM_ID || o->max_user_id > HS_MAX_ITEM_ID)
+        return hs_fail(err, HSTU_EINVAL, 0, "max_item_id and max_user_id are %lld and %lld, expected at most %lld",
+            (long long)o->max_item_id, (long long)o->max_user_id, (long long)HS_MAX_ITEM_ID);
+    HS_TRY(settle_items(config, o, err));
+    const hs_model_random_options random = {.seed = o->seed,
+        .bf16 = wants_bf16(o),
+        .n_items = o->max_item_id ? o->max_item_id + 1 : 0,
+        .n_users = o->max_user_id ? o->max_user_id + 1 : 0};
+    return hs_model_random(&m->model, config, m->dev, &random, err);
 }
 
 hstu_status hstu_model_open(
@@ -167,20 +258,21 @@ hstu_status hstu_model_open(
     if (options)
         HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_model_options_init", err));
     HS_TRY(check_options(&o, err));
-    if (checkpoint && hs_path_is_folder(checkpoint))
-        return refuse_folder(checkpoint, err);
     hstu_model *m = hs_calloc(1, sizeof *m);
     if (!m)
         return hs_fail_nomem(err, sizeof *m, "a model");
     m->threads = o.threads;
     HS_TRY_GOTO(open_device(&m->dev, &o, err));
-    if (checkpoint) {
-        HS_TRY_GOTO(hs_engine_copy_text(&m->path, checkpoint, err));
-        HS_TRY_GOTO(hs_ckpt_open(&m->dict, m->path, err));
-    }
-    HS_TRY_GOTO(find_config(m, &config, o.config, err));
     if (checkpoint)
-        HS_TRY_GOTO(bind_checkpoint(m, &config, err));
+        HS_TRY_GOTO(open_checkpoint(m, checkpoint, err));
+    if (o.config) /* what it asks for may be refused by its own name */
+        HS_TRY_GOTO(find_config(m, &config, o.config, err));
+    if (checkpoint)
+        HS_TRY_GOTO(check_family(m, err));
+    if (!o.config)
+        HS_TRY_GOTO(find_config(m, &config, NULL, err));
+    if (checkpoint)
+        HS_TRY_GOTO(bind_checkpoint(m, &config, wants_bf16(&o), err));
     else
         HS_TRY_GOTO(make_random(m, &config, &o, err));
     *out = m;
@@ -198,73 +290,10 @@ void hstu_model_close(hstu_model *model)
     hs_model_free(&model->model);
     hs_device_close(model->dev);
     hs_statedict_close(&model->dict);
+    hs_nvdir_close(&model->folder);
     hs_free(model->path);
     hs_free(model->config);
     hs_free(model);
-}
-
-void hs_engine_config_info(hstu_model_info *info, const hs_config *c, const char *source)
-{
-    const bool hstu = c->main_module == HS_MODULE_HSTU;
-    const int64_t head = c->num_heads ? c->item_embedding_dim / c->num_heads : 0;
-    const hstu_protocol protocol =
-        c->protocol == HS_CONFIG_SESSIONS ? HSTU_PROTOCOL_SESSIONS : HSTU_PROTOCOL_LEAVE_ONE_OUT;
-    *info = (hstu_model_info){
-        .family = "retrieval",
-        .main_module = hstu ? "HSTU" : "SASRec",
-        .config = source,
-        .device = "cpu",
-        .dtype = "fp32",
-        .dim = c->item_embedding_dim,
-        .n_blocks = c->num_blocks,
-        .n_heads = c->num_heads,
-        .dqk = hstu ? c->dqk : head,
-        .dv = hstu ? c->dv : head,
-        .max_sequence_length = c->max_sequence_length,
-        .attention_n = c->attention_n,
-        .max_item_id = c->max_item_id,
-        .uses_time = hs_config_uses_time(c),
-        .history =
-            {
-                .size = sizeof(hstu_history_options),
-                .protocol = protocol,
-                .item_id_offset = c->item_id_offset,
-                .shift_id_by = c->shift_id_by,
-                .time_unit_ms = c->time_unit_ms,
-                .drop_duplicates = c->drop_duplicates,
-                .min_events = c->min_events,
-                .max_history = c->max_sequence_length,
-                .time_interval_s = c->session_time_interval_s,
-                .max_sequences = c->session_max_sequences,
-                .max_sequence_length = c->session_max_sequence_length,
-            },
-        .default_protocol = protocol,
-        .default_batch_size = c->batch_size,
-        .default_sequence_length = c->sequence_length ? c->sequence_length : c->max_sequence_length,
-        .default_top_k = c->top_k,
-        .default_warmup = c->warmup,
-        .default_dataset = c->dataset,
-    };
-}
-
-void hstu_model_get_info(const hstu_model *model, hstu_model_info *info)
-{
-    hs_engine_config_info(info, &model->model.config, model->config);
-    info->device = model->dev->name;
-    info->isa = model->dev->isa;
-    info->threads = model->dev->n_threads;
-    info->random_weights = model->random_weights;
-    info->n_parameters = model->model.n_parameters;
-    info->weight_bytes = (uint64_t)model->model.n_parameters * sizeof(float);
-}
-
-hstu_status hstu_config_get_info(const char *config, hstu_model_info *info, hstu_error *err)
-{
-    hs_config read;
-    HS_TRY(hs_config_open(&read, config, err));
-    hs_engine_config_info(info, &read, read.source);
-    hs_config_free(&read);
-    return HSTU_OK;
 }
 
 const char *hstu_preset_name(size_t i)

@@ -65,6 +65,14 @@ void hstu_session_close(hstu_session *session)
     hs_free(session);
 }
 
+static hstu_status refuse_ranking(const hstu_session *s, hstu_error *err)
+{
+    if (s->model->model.config.family != HS_CONFIG_RANKING)
+        return HSTU_OK;
+    return hs_fail(err, HSTU_EINVAL, 0,
+        "a ranking model finds neither embeddings nor items for users: it scores candidates with hstu_rank");
+}
+
 static hstu_status make_embeddings(hstu_session *s, const hs_request *r, float **out, hstu_error *err)
 {
     const size_t n = r->batch->n_users * (size_t)s->model->model.config.item_embedding_dim;
@@ -79,6 +87,7 @@ hstu_status hstu_encode(hstu_session *session, const hstu_batch *batch, float *o
     const size_t dim = (size_t)session->model->model.config.item_embedding_dim;
     hs_request r;
     float *emb = NULL;
+    HS_TRY(refuse_ranking(session, err));
     if (batch->n_users == 0)
         return HSTU_OK;
     if (batch->n_users > out_len / dim)
@@ -121,23 +130,23 @@ static void sort_ids(int64_t *out, size_t *out_n, const int64_t *id, size_t n)
 
 /* A list of candidates as the top-k operation wants it: ascending and distinct, or every item. */
 typedef struct candidates {
-    const int64_t *id; /* NULL: 1 .. n */
+    const int64_t *id; /* NULL: every item */
     size_t n;
 } candidates;
 
 static hstu_status sort_candidates(
     hstu_session *s, candidates *out, const int64_t *id, size_t n, const char *whose, size_t user, hstu_error *err)
 {
-    const int64_t most = s->model->model.config.max_item_id;
+    const int64_t least = hs_engine_min_item_id(&s->model->model.config), most = s->model->model.config.max_item_id;
     int64_t *sorted = NULL;
     for (size_t i = 0; i < n; i++) {
-        if (id[i] >= 1 && id[i] <= most)
+        if (id[i] >= least && id[i] <= most)
             continue;
         if (whose)
-            return hs_fail(
-                err, HSTU_EINVAL, 0, "%s: candidate id %" PRId64 " is outside 1 .. %" PRId64, whose, id[i], most);
-        return hs_fail(
-            err, HSTU_EINVAL, 0, "user %zu: candidate id %" PRId64 " is outside 1 .. %" PRId64, user, id[i], most);
+            return hs_fail(err, HSTU_EINVAL, 0, "%s: candidate id %" PRId64 " is outside %" PRId64 " .. %" PRId64,
+                whose, id[i], least, most);
+        return hs_fail(err, HSTU_EINVAL, 0, "user %zu: candidate id %" PRId64 " is outside %" PRId64 " .. %" PRId64,
+            user, id[i], least, most);
     }
     HS_TRY(hs_engine_alloc_ids(&s->call, &sorted, n, err));
     sort_ids(sorted, &out->n, id, n);
@@ -149,7 +158,7 @@ static hstu_status sort_candidates(
 static hstu_status shared_candidates(hstu_session *s, candidates *out, const hstu_recommend_options *o, hstu_error *err)
 {
     const hs_config *c = &s->model->model.config;
-    *out = (candidates){.n = (size_t)c->max_item_id};
+    *out = (candidates){.n = (size_t)(c->max_item_id - hs_engine_min_item_id(c) + 1)};
     if (o->candidate_id)
         return sort_candidates(s, out, o->candidate_id, o->n_candidates, "the options", 0, err);
     if (c->candidate_id)
@@ -203,6 +212,8 @@ static hstu_status find_top(
     hstu_session *s, const answer *a, const candidates *cand, size_t first, size_t end, hstu_error *err)
 {
     const hs_model *m = &s->model->model;
+    const hs_weight_target *w = &m->weight;
+    const bool decoder = m->config.family == HS_CONFIG_DECODER;
     const int64_t dim = m->config.item_embedding_dim;
     int64_t *seen_offset = NULL;
     if (a->seen && first > 0) { /* offsets of a part start at 0 too */
@@ -217,11 +228,12 @@ static hstu_status find_top(
     return hs_op_topk(hs_engine_lane(s, work)->dev,
         &(hs_topk_args){
             .query = hs_mat_of(a->emb + (int64_t)first * dim, (int64_t)(end - first), dim),
-            .table = m->weight.item,
+            .table = decoder ? w->vocabulary : w->item,
             .table_rows = m->config.max_item_id + 1,
             .inv_norm = m->item_inv_norm,
+            .bias = decoder ? w->vocabulary_bias : NULL,
             .candidate = cand->id,
-            .first = 1,
+            .first = hs_engine_min_item_id(&m->config),
             .n_candidates = (int64_t)cand->n,
             .seen_offset = seen_offset,
             .seen = a->seen ? a->seen + a->seen_offset[first] : NULL,
@@ -262,10 +274,11 @@ static hstu_status find_all(
 
 static hstu_status check_targets(const hs_config *c, const int64_t *target, size_t n, hstu_error *err)
 {
+    const int64_t least = hs_engine_min_item_id(c);
     for (size_t u = 0; u < n; u++) {
-        if (target[u] < 1 || target[u] > c->max_item_id)
-            return hs_fail(err, HSTU_EINVAL, 0, "user %zu: target id %" PRId64 " is outside 1 .. %" PRId64, u,
-                target[u], c->max_item_id);
+        if (target[u] < least || target[u] > c->max_item_id)
+            return hs_fail(err, HSTU_EINVAL, 0, "user %zu: target id %" PRId64 " is outside %" PRId64 " .. %" PRId64, u,
+                target[u], least, c->max_item_id);
     }
     return HSTU_OK;
 }
@@ -290,6 +303,7 @@ hstu_status hstu_recommend(hstu_session *session, const hstu_batch *batch, size_
     hs_request r;
     candidates shared;
     hstu_recommend_options_init(&o);
+    HS_TRY(refuse_ranking(session, err));
     if (options)
         HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_recommend_options_init", err));
     HS_TRY(check_outputs(k, &o, item, score, rank, err));

@@ -34,12 +34,13 @@ static hstu_status check_shape(const hs_config *c, const hstu_batch *b, bool use
 
 static hstu_status check_ids(const hs_config *c, const hstu_batch *b, size_t u, hstu_error *err)
 {
+    const int64_t least = hs_engine_min_item_id(c);
     for (int64_t r = b->offset[u]; r < b->offset[u + 1]; r++) {
-        if (b->item_id[r] < 1 || b->item_id[r] > c->max_item_id)
+        if (b->item_id[r] < least || b->item_id[r] > c->max_item_id)
             return hs_fail(err, HSTU_EINVAL, 0,
-                "user %zu: item id %" PRId64 " (event %" PRId64 ") is outside 1 .. %" PRId64
+                "user %zu: item id %" PRId64 " (event %" PRId64 ") is outside %" PRId64 " .. %" PRId64
                 " of the item table with %" PRId64 " rows",
-                u, b->item_id[r], r - b->offset[u], c->max_item_id, c->max_item_id + 1);
+                u, b->item_id[r], r - b->offset[u], least, c->max_item_id, c->max_item_id + 1);
     }
     return HSTU_OK;
 }

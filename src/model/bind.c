@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "model/tables.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,6 +66,16 @@ static const char *ignored_reason(const hs_entry *e, const char *group)
     return NULL;
 }
 
+/* Embedding tables are no dense weights: tables.c takes their tensors. */
+static void match_tables(hs_binding *b, const hs_config *config, const named *list, size_t n)
+{
+    int table = 0;
+    for (size_t i = 0; i < n && config->family == HS_CONFIG_RANKING; i++) {
+        if (hs_table_tensor_of(config, list[i].name, &table) != HS_TABLE_NONE)
+            b->use[list[i].index] = HS_USE_BOUND;
+    }
+}
+
 static void match(hs_binding *b, const named *list, size_t n)
 {
     for (size_t i = 0; i < b->n_weights; i++) {
@@ -100,6 +111,7 @@ hstu_status hs_binding_make(hs_binding *out, const hs_statedict *dict, const hs_
     }
     qsort(list, n_named, sizeof *list, compare_named);
     match(&b, list, n_named);
+    match_tables(&b, config, list, n_named);
     for (size_t i = 0; i < n; i++) {
         if (b.use[i] == HS_USE_BOUND)
             continue;
@@ -158,7 +170,9 @@ static hstu_status fail_unmatched(const hs_binding *b, hstu_error *err)
 static void mention_keys(char *text, size_t size, const hs_weight *w, const hs_config *c)
 {
     text[0] = '\0';
-    if (c->main_module == HS_MODULE_HSTU && w->rank == 2)
+    if (c->family == HS_CONFIG_RANKING && w->rank == 2)
+        (void)snprintf(text, size, " (num_attention_heads %" PRId64 ", kv_channels %" PRId64 ")", c->num_heads, c->dqk);
+    if (c->family == HS_CONFIG_RETRIEVAL && c->main_module == HS_MODULE_HSTU && w->rank == 2)
         (void)snprintf(text, size, " (num_heads %" PRId64 ", dqk %" PRId64 ", dv %" PRId64 ", concat_ua %s)",
             c->num_heads, c->dqk, c->dv, c->concat_ua ? "true" : "false");
 }

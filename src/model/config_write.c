@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/json.h"
 #include "model/config.h"
+#include "model/config_features.h"
 #include "model/config_keys.h"
 
 #include <stdio.h>
@@ -32,44 +33,49 @@ static cJSON *real_value(double x)
     return cJSON_CreateRaw(text);
 }
 
-static bool is_sasrec_only(const char *name)
+static cJSON *text_value(const char *text, bool *known)
 {
-    return strncmp(name, "ffn_", 4) == 0;
+    *known = text && text[0];
+    return *known ? cJSON_CreateString(text) : NULL;
 }
 
-static bool is_hstu_only(const char *name)
+/* NULL, with *known false, for a key whose value is unknown. */
+static cJSON *value_of(const hs_config *config, int row, bool *known)
 {
-    static const char *const names[] = {"dqk", "dv", "linear_activation", "normalization", "concat_ua",
-        "enable_relative_attention_bias", "num_time_buckets", "layer_norm_eps"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(names[i], name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* NULL, with *known false, for a key whose value is unknown or says nothing about this module. */
-static cJSON *value_of(const hs_config *config, const hs_key *key, bool *known)
-{
+    const hs_key *key = &hs_key_table[row];
     const void *field = (const char *)config + key->offset;
-    *known = config->main_module == HS_MODULE_SASREC ? !is_hstu_only(key->name) : !is_sasrec_only(key->name);
-    if (!*known)
-        return NULL;
+    const int64_t more = key->kind == HS_KEY_COUNT ? 1 : 0;
+    *known = true;
     switch (key->kind) {
     case HS_KEY_INT:
-        *known = *(const int64_t *)field >= key->min;
-        return *known ? cJSON_CreateNumber((double)*(const int64_t *)field) : NULL;
+    case HS_KEY_COUNT:
+        *known = *(const int64_t *)field + more >= key->min;
+        return *known ? cJSON_CreateNumber((double)(*(const int64_t *)field + more)) : NULL;
     case HS_KEY_REAL:
         return real_value(*(const double *)field);
-    case HS_KEY_BOOL:
-        return cJSON_CreateBool(*(const bool *)field);
+    case HS_KEY_BOOL: /* contextual_mask has no default */
+        *known = key->offset != offsetof(hs_config, contextual_mask) || hs_key_is_given(config, row);
+        return *known ? cJSON_CreateBool(*(const bool *)field) : NULL;
     case HS_KEY_CHOICE:
         return choice_value(key->choice[*(const int *)field]);
     case HS_KEY_DATASET:
+        return text_value(config->dataset, known);
+    case HS_KEY_FEATURE:
+        return text_value(((const hs_config_feature *)field)->name, known);
+    case HS_KEY_CONTEXT:
+        *known = hs_key_is_given(config, row);
+        return *known ? hs_features_context_value(config) : NULL;
+    case HS_KEY_TABLES:
+        *known = config->n_tables > 0;
+        return *known ? hs_features_tables_value(config) : NULL;
+    case HS_KEY_TABLE_OF:
+        *known = config->n_context || config->item.name[0] || config->action.name[0];
+        return *known ? hs_features_table_of_value(config) : NULL;
+    case HS_KEY_HEAD:
         break;
     }
-    *known = config->dataset != NULL;
-    return *known ? cJSON_CreateString(config->dataset) : NULL;
+    *known = config->n_head > 0;
+    return *known ? hs_features_head_value(config) : NULL;
 }
 
 static bool add(cJSON *root, const char *name, cJSON *value)
@@ -99,12 +105,15 @@ static bool add_candidates(cJSON *root, const hs_config *config)
 
 static bool add_all(cJSON *root, const hs_config *config)
 {
-    if (!add(root, "family", cJSON_CreateString("retrieval")))
+    if (!add(root, "family", cJSON_CreateString(hs_family_names[config->family])))
         return false;
-    for (const hs_key *key = hs_key_table; key->name; key++) {
+    const unsigned families = hs_key_families_of(config);
+    for (int row = 0; hs_key_table[row].name; row++) {
         bool known = false;
-        cJSON *value = value_of(config, key, &known);
-        if (known && !add(root, key->name, value))
+        if (!(hs_key_table[row].families & families))
+            continue;
+        cJSON *value = value_of(config, row, &known);
+        if (known && !add(root, hs_key_table[row].name, value))
             return false;
     }
     return add_candidates(root, config);

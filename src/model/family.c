@@ -5,12 +5,16 @@
 #include <stdbool.h>
 #include <string.h>
 
+static bool begins(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
 static bool skip(const char **text, const char *prefix)
 {
-    const size_t n = strlen(prefix);
-    if (strncmp(*text, prefix, n) != 0)
+    if (!begins(*text, prefix))
         return false;
-    *text += n;
+    *text += strlen(prefix);
     return true;
 }
 
@@ -34,8 +38,15 @@ int64_t hs_family_layer(const char *name, const char *prefix, const char **rest)
     return number;
 }
 
+hs_config_family hs_family_config(hs_family family)
+{
+    if (family == HS_FAMILY_RANKING)
+        return HS_CONFIG_RANKING;
+    return family == HS_FAMILY_DECODER ? HS_CONFIG_DECODER : HS_CONFIG_RETRIEVAL;
+}
+
 typedef struct marks {
-    bool hstu, sasrec, nv_block, nv_mlp, dlrm, decoder;
+    bool hstu, sasrec, nv_block, nv_mlp, nv_preprocessing, dlrm, decoder;
 } marks;
 
 static void look_at(marks *m, const char *name)
@@ -44,8 +55,10 @@ static void look_at(marks *m, const char *name)
     m->hstu |= hs_family_layer(name, "_hstu._attention_layers.", &rest) >= 0;
     m->sasrec |= hs_family_layer(name, "attention_layers.", &rest) >= 0 && strcmp(rest, "in_proj_weight") == 0;
     m->nv_block |= hs_family_layer(name, "_hstu_block._attention_layers.", &rest) >= 0;
-    m->nv_mlp |= strncmp(name, "_mlp.", 5) == 0;
-    m->dlrm |= strncmp(name, "_hstu_transducer._stu_module.", 29) == 0;
+    m->nv_mlp |= begins(name, "_mlp.");
+    m->nv_preprocessing |= begins(name, "_hstu_block._preprocessor._item_mlp.") ||
+                           begins(name, "_hstu_block._preprocessor._contextual_mlp.");
+    m->dlrm |= begins(name, "_hstu_transducer._stu_module.");
     m->decoder |= hs_family_layer(name, "layers.", &rest) >= 0 && strcmp(rest, "q_proj.weight") == 0;
 }
 
@@ -58,7 +71,8 @@ static hs_recognised decide(const marks *m, const char *group)
     } else if (m->nv_block && m->nv_mlp) {
         found.family = HS_FAMILY_RANKING;
         found.name = "NVIDIA ranking HSTU";
-        found.not_supported = "NVIDIA's ranking family comes with a later version";
+        if (m->nv_preprocessing)
+            found.not_supported = "preprocessing MLPs (_item_mlp, _contextual_mlp) are not part of this version";
     } else if (m->nv_block) {
         found.family = HS_FAMILY_NV_RETRIEVAL;
         found.name = "NVIDIA retrieval HSTU";
@@ -74,7 +88,6 @@ static hs_recognised decide(const marks *m, const char *group)
     } else if (m->decoder) {
         found.family = HS_FAMILY_DECODER;
         found.name = "plain decoder";
-        found.not_supported = "the decoder family comes with a later version";
     }
     return found;
 }

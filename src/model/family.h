@@ -3,6 +3,7 @@
 #define HS_MODEL_FAMILY_H
 
 #include "file/statedict.h"
+#include "model/config.h"
 
 typedef enum hs_family {
     HS_FAMILY_UNKNOWN,
@@ -20,6 +21,9 @@ typedef struct hs_recognised {
     const char *not_supported; /* NULL, or why this version cannot run it */
     const char *group;         /* the dictionary that holds the weights, as in hs_entry.group */
 } hs_recognised;
+
+/* The configuration's family of a model family that this version runs; retrieval for any other. */
+hs_config_family hs_family_config(hs_family family);
 
 /* Looks at the usual dictionaries of a checkpoint, the first that holds a known family. */
 hs_recognised hs_family_recognise(const hs_statedict *dict);

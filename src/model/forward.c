@@ -1,4 +1,4 @@
-/* Embedding, layers, head: the parts that HSTU and SASRec share.
+/* Embedding, layers, head: the parts that HSTU, SASRec and the decoder share.
  * Source: the reference's embedding module, input preprocessor and output postprocessors (research/modeling/sequential). */
 #include "model/forward.h"
 
@@ -36,27 +36,34 @@ static hstu_status alloc_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu
     return *out ? HSTU_OK : hs_fail_nomem(err, (size_t)n * sizeof **out, "the forward pass");
 }
 
-/* x0 = sqrt(D) * E[id] + P[position]; positions count from the oldest event that is kept. */
+/* x0 = sqrt(D) * E[id] + P[position], in the decoder without the factor; positions count from the oldest event that is kept. */
 static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
     const hs_jagged users = pass->input->users;
+    const bool decoder = c->family == HS_CONFIG_DECODER;
+    const float *table = pass->model->weight.item;
     int64_t *position = NULL;
+    const void **row = hs_arena_alloc(pass->scratch, (size_t)pass->rows, sizeof *row);
+    if (!row)
+        return hs_fail_nomem(err, (size_t)pass->rows * sizeof *row, "the forward pass");
     HS_TRY(alloc_ids(pass, &position, pass->rows, err));
     for (int64_t b = 0; b < users.n_users; b++) {
-        for (int64_t r = users.offset[b]; r < users.offset[b + 1]; r++)
+        for (int64_t r = users.offset[b]; r < users.offset[b + 1]; r++) {
+            row[r] = table + pass->input->item_id[r] * c->item_embedding_dim;
             position[r] = r - users.offset[b];
+        }
     }
     return hs_op_embed(pass->dev,
         &(hs_embed_args){
             .out = x,
-            .table = pass->model->weight.item,
-            .table_rows = c->max_item_id + 1,
-            .scale = sqrtf((float)c->item_embedding_dim),
+            .row = row,
+            .row_type = HS_F32,
+            .scale = decoder ? 1.0f : sqrtf((float)c->item_embedding_dim),
             .position = pass->model->weight.position,
-            .position_rows = c->attention_n,
-            .id = pass->input->item_id,
+            .position_rows = decoder ? c->max_position_embeddings : c->attention_n,
             .position_id = position,
+            .bf16 = pass->model->bf16,
         },
         err);
 }
@@ -64,7 +71,17 @@ static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
 static hstu_status normalise_users(const hs_pass *pass, hs_mat user_emb, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
+    const hs_weight_target *w = &pass->model->weight;
     const float eps = (float)c->user_embedding_norm_eps;
+    if (c->family == HS_CONFIG_DECODER)
+        return hs_op_layer_norm(pass->dev,
+            &(hs_layer_norm_args){.out = user_emb,
+                .x = user_emb,
+                .weight = w->norm_weight,
+                .bias = w->norm_bias,
+                .eps = (float)c->layer_norm_eps,
+                .bf16 = pass->model->bf16},
+            err);
     if (c->user_embedding_norm == HS_USER_LAYER_NORM)
         return hs_op_layer_norm(pass->dev, &(hs_layer_norm_args){.out = user_emb, .x = user_emb, .eps = eps}, err);
     return hs_op_l2_norm(pass->dev, &(hs_l2_norm_args){.out = user_emb, .x = user_emb, .eps = eps}, err);
@@ -97,7 +114,9 @@ hstu_status hs_forward(const hs_model *model, hs_device *dev, hs_arena *scratch,
     HS_TRY(hs_pass_mat(&pass, &x, pass.rows, model->config.item_embedding_dim, err));
     HS_TRY(embed(&pass, x, err));
     hs_pass_trace(&pass, -1, "x0", x);
-    if (model->config.main_module == HS_MODULE_HSTU)
+    if (model->config.family == HS_CONFIG_DECODER)
+        HS_TRY(hs_decoder_layers(&pass, x, err));
+    else if (model->config.main_module == HS_MODULE_HSTU)
         HS_TRY(hs_hstu_layers(&pass, x, err));
     else
         HS_TRY(hs_sasrec_layers(&pass, x, err));

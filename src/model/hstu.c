@@ -103,6 +103,7 @@ static hstu_status attention(const hs_pass *pass, const hs_hstu_layer *layer, co
             .n_heads = c->num_heads,
             .dqk = c->dqk,
             .dv = c->dv,
+            .alpha = 1.0f,
             .inv_n = 1.0f / (float)c->attention_n,
             .bias = b->used ? &rel : NULL,
         },

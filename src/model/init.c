@@ -82,8 +82,9 @@ static void fill_chunk(void *ctx, int64_t chunk)
 
 void hs_init_fill(hs_device *dev, float *out, int64_t n, hs_init init, double scale, uint64_t seed, uint64_t stream)
 {
-    if (init == HS_INIT_ZERO) {
-        memset(out, 0, (size_t)n * sizeof *out);
+    if (init == HS_INIT_ZERO || init == HS_INIT_ONE) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = init == HS_INIT_ONE ? 1.0f : 0.0f;
         return;
     }
     fill f = {.out = out, .n = n, .init = init, .scale = (float)scale, .seed = seed, .stream = stream};

@@ -1,6 +1,8 @@
 /* Bulk work over weights, split into chunks that any thread may take. */
 #include "model/load.h"
 
+#include "base/half.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -146,4 +148,59 @@ void hs_load_inv_norm(hs_device *dev, float *inv_norm, const float *table, int64
     norms a = {.inv_norm = inv_norm, .table = table, .rows = rows, .dim = dim, .eps = eps};
     a.rows_per_task = dim >= CHUNK ? 1 : CHUNK / dim;
     hs_op_parallel(dev, tasks(rows, a.rows_per_task), norm_rows, &a);
+}
+
+typedef struct rounding {
+    float *values;
+    int64_t n;
+} rounding;
+
+static void round_chunk(void *ctx, int64_t task)
+{
+    const rounding *r = ctx;
+    const int64_t first = task * CHUNK, n = min64(CHUNK, r->n - first);
+    for (int64_t i = first; i < first + n; i++)
+        r->values[i] = hs_bf16_to_f32(hs_f32_to_bf16(r->values[i]));
+}
+
+void hs_load_round_bf16(hs_device *dev, float *values, int64_t n)
+{
+    rounding r = {.values = values, .n = n};
+    hs_op_parallel(dev, tasks(n, CHUNK), round_chunk, &r);
+}
+
+/* exp(x) for -88 < x <= 0 with the roundings of PyTorch's vectorised kernel: 2^q (1 + s + s^2 p(s)), s = x - q ln 2 in two steps.
+ * An exact exp is another float in one frequency of ten, and 4095 times that is 1e-4 radian. Coefficients: SLEEF's expf. */
+static float torch_exp(float x)
+{
+    static const float p[] = {0.000198527617612853646f, 0.00139304355252534151f, 0.00833336077630519867f,
+        0.0416664853692054749f, 0.166666671633720398f, 0.5f};
+    const float q = rintf(x * 1.44269504088896341f);
+    const float s = fmaf(q, -1.428606765330187045e-06f, fmaf(q, -0.693145751953125f, x));
+    float sum = p[0];
+    for (size_t i = 1; i < sizeof p / sizeof p[0]; i++)
+        sum = fmaf(sum, s, p[i]);
+    return ldexpf(1.0f + fmaf(s * s, sum, s), (int)q);
+}
+
+typedef struct sinusoids {
+    float *table;
+    int64_t dim;
+} sinusoids;
+
+static void fill_position(void *ctx, int64_t position)
+{
+    const sinusoids *s = ctx;
+    const float step = (float)(-log(10000.0) / (double)s->dim);
+    float *row = s->table + position * s->dim;
+    for (int64_t c = 0; c < s->dim; c++) {
+        const float angle = (float)position * torch_exp((float)(c - c % 2) * step);
+        row[c] = (float)(c % 2 ? cos((double)angle) : sin((double)angle));
+    }
+}
+
+void hs_load_sinusoids(hs_device *dev, float *table, int64_t rows, int64_t dim)
+{
+    sinusoids s = {.table = table, .dim = dim};
+    hs_op_parallel(dev, rows, fill_position, &s);
 }

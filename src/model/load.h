@@ -16,4 +16,10 @@ int64_t hs_load_chunks(int64_t n);
 /* inv_norm[r] = 1 / max(|table[r, :]|, eps), table [rows, dim]. */
 void hs_load_inv_norm(hs_device *dev, float *inv_norm, const float *table, int64_t rows, int64_t dim, float eps);
 
+/* Rounds to the nearest bfloat16 in place. */
+void hs_load_round_bf16(hs_device *dev, float *values, int64_t n);
+/* table [rows, dim]: [p, 2 i] = sin(p w_i), [p, 2 i + 1] = cos(p w_i), w_i = exp(2 i * (-ln(10000) / dim)), with angles and
+ * frequencies in float32 as the reference computes them. */
+void hs_load_sinusoids(hs_device *dev, float *table, int64_t rows, int64_t dim);
+
 #endif

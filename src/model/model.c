@@ -15,13 +15,17 @@
 static hstu_status make_layers(hs_model *m, hstu_error *err)
 {
     const size_t n = (size_t)m->config.num_blocks;
-    const bool hstu = m->config.main_module == HS_MODULE_HSTU;
-    if (hstu)
-        m->weight.hstu = hs_calloc(n, sizeof *m->weight.hstu);
+    hs_weight_target *w = &m->weight;
+    if (m->config.family == HS_CONFIG_RANKING)
+        w->ranking = hs_calloc(n, sizeof *w->ranking);
+    else if (m->config.family == HS_CONFIG_DECODER)
+        w->decoder = hs_calloc(n, sizeof *w->decoder);
+    else if (m->config.main_module == HS_MODULE_HSTU)
+        w->hstu = hs_calloc(n, sizeof *w->hstu);
     else
-        m->weight.sasrec = hs_calloc(n, sizeof *m->weight.sasrec);
-    if (!m->weight.hstu && !m->weight.sasrec)
-        return hs_fail_nomem(err, n * sizeof(hs_sasrec_layer), "the layers");
+        w->sasrec = hs_calloc(n, sizeof *w->sasrec);
+    if (!w->ranking && !w->decoder && !w->hstu && !w->sasrec)
+        return hs_fail_nomem(err, n * sizeof(hs_decoder_layer), "the layers");
     return HSTU_OK;
 }
 
@@ -38,18 +42,18 @@ static hstu_status install(hs_model *m, const hs_weight *w, const float *values,
     return HSTU_OK;
 }
 
-/* Memory for a weight's values: the item table's own, the arena, or *temporary, which the caller frees. */
+/* Memory for a weight's values: an item table's own, the arena, or *temporary, which the caller frees. */
 static float *room_for(hs_model *m, const hs_weight *w, float **temporary)
 {
     const size_t n = (size_t)hs_weight_elements(w);
-    if (w->keep == &m->weight.item) {
-        m->item = hs_alloc_aligned(n, sizeof(float));
-        return m->item;
-    }
-    if (w->keep)
+    float **own = w->keep == NULL                    ? temporary
+                  : w->keep == &m->weight.item       ? &m->item
+                  : w->keep == &m->weight.vocabulary ? &m->vocabulary
+                                                     : NULL;
+    if (!own)
         return hs_arena_alloc(&m->arena, n, sizeof(float));
-    *temporary = hs_alloc_aligned(n, sizeof(float));
-    return *temporary;
+    *own = hs_alloc_aligned(n, sizeof(float));
+    return *own;
 }
 
 static hstu_status fail_room(const hs_weight *w, hstu_error *err)
@@ -71,16 +75,25 @@ static hstu_status check_finite(hs_model *m, const hs_weight *w, const float *va
         path, w->name, (double)values[at], at);
 }
 
+/* A bfloat16 model's weights are rounded once, but for the rows that the embed operation rounds as it reads them. */
+static bool rounds(const hs_model *m, const hs_weight *w, const hs_tensor *t)
+{
+    return m->bf16 && t->dtype != HS_BF16 && w->keep != &m->weight.item;
+}
+
 static hstu_status load_weight(
     hs_model *m, const hs_weight *w, const hs_tensor *tensor, const char *path, hstu_error *err)
 {
     float *temporary = NULL;
-    const float *values = hs_load_in_place(tensor);
+    const bool rounded = rounds(m, w, tensor);
+    const float *values = rounded ? NULL : hs_load_in_place(tensor);
     if (!values) {
         float *room = room_for(m, w, &temporary);
         if (!room)
             return fail_room(w, err);
         hs_load_f32(m->dev, tensor, room);
+        if (rounded)
+            hs_load_round_bf16(m->dev, room, hs_weight_elements(w));
         values = room;
     }
     hstu_status status = check_finite(m, w, values, path, err);
@@ -92,7 +105,7 @@ static hstu_status load_weight(
 
 static hstu_status make_item_norms(hs_model *m, hstu_error *err)
 {
-    if (!m->config.item_l2_norm)
+    if (m->config.family != HS_CONFIG_RETRIEVAL || !m->config.item_l2_norm)
         return HSTU_OK;
     const int64_t rows = m->config.max_item_id + 1;
     m->item_inv_norm = hs_alloc_aligned((size_t)rows, sizeof(float));
@@ -103,30 +116,104 @@ static hstu_status make_item_norms(hs_model *m, hstu_error *err)
     return HSTU_OK;
 }
 
-static void start(hs_model *m, hs_config *config, hs_device *dev)
+/* The original's sinusoidal positions: sin and cos of float32 angles (docs/pitfalls.md), even columns sines. */
+static hstu_status make_positions(hs_model *m, hstu_error *err)
 {
-    *m = (hs_model){.config = *config, .dev = dev};
+    if (m->config.family != HS_CONFIG_DECODER)
+        return HSTU_OK;
+    const int64_t rows = m->config.max_position_embeddings, dim = m->config.item_embedding_dim;
+    float *table = hs_arena_alloc(&m->arena, (size_t)rows * (size_t)dim, sizeof *table);
+    if (!table)
+        return hs_fail_nomem(err, (size_t)rows * (size_t)dim * sizeof *table, "the positions");
+    hs_load_sinusoids(m->dev, table, rows, dim);
+    if (m->bf16)
+        hs_load_round_bf16(m->dev, table, rows * dim);
+    m->weight.position = table;
+    return HSTU_OK;
+}
+
+static const hs_table *table_of(const hs_model *m, const hs_config_feature *feature)
+{
+    return &m->table[hs_config_find_table(&m->config, feature->table) - m->config.table];
+}
+
+/* Tables are called by the configuration's names, which move with the model. */
+static void hand_over(hs_model *out, const hs_model *m)
+{
+    *out = *m;
+    for (int i = 0; out->table && i < out->config.n_tables; i++)
+        out->table[i].name = out->config.table[i].name;
+}
+
+/* The configuration has checked that every feature's table is there. */
+static void find_feature_tables(hs_model *m)
+{
+    for (int i = 0; i < m->config.n_context; i++)
+        m->context_table[i] = table_of(m, &m->config.context[i]);
+    m->item_table = table_of(m, &m->config.item);
+    m->action_table = table_of(m, &m->config.action);
+    for (int i = 0; i < m->config.n_tables; i++)
+        m->n_parameters += (int64_t)(m->table[i].n_rows * m->table[i].dim);
+}
+
+static hstu_status alloc_tables(hs_model *m, hstu_error *err)
+{
+    const size_t n = (size_t)m->config.n_tables;
+    m->table = hs_calloc(n, sizeof *m->table);
+    return m->table ? HSTU_OK : hs_fail_nomem(err, n * sizeof *m->table, "the embedding tables");
+}
+
+static hstu_status bind_tables(hs_model *m, const hs_model_source *source, hstu_error *err)
+{
+    if (m->config.family != HS_CONFIG_RANKING)
+        return HSTU_OK;
+    if (!m->table) {
+        HS_TRY(alloc_tables(m, err));
+        HS_TRY(hs_tables_from_dict(m->table, &m->config, source->dict, source->recognised->group, err));
+    }
+    HS_TRY(hs_tables_settle(&m->config, m->table, source->dict->path, err));
+    find_feature_tables(m);
+    return HSTU_OK;
+}
+
+static void start(hs_model *m, hs_config *config, hs_device *dev, bool bf16)
+{
+    *m = (hs_model){.config = *config, .dev = dev, .bf16 = bf16};
     *config = (hs_config){0};
     hs_arena_init(&m->arena, SIZE_MAX / 4);
 }
 
-hstu_status hs_model_bind(hs_model *out, hs_config *config, hs_device *dev, const hs_statedict *dict,
-    const hs_recognised *recognised, hstu_error *err)
+static hstu_status check_dtype(const hs_model *m, hstu_error *err)
 {
+    if (!m->bf16 || m->config.family != HS_CONFIG_RETRIEVAL)
+        return HSTU_OK;
+    return hs_fail(err, HSTU_EUNSUP, 0,
+        "%s: dtype bf16 is not part of this version for the retrieval family, which computes in fp32",
+        m->config.source);
+}
+
+hstu_status hs_model_bind(
+    hs_model *out, hs_config *config, hs_device *dev, const hs_model_source *source, bool bf16, hstu_error *err)
+{
+    const hs_statedict *dict = source->dict;
     hs_model m;
     hs_binding binding = {0};
     hstu_status status = HSTU_OK;
-    start(&m, config, dev);
-    HS_TRY_GOTO(hs_infer(&m.config, dict, recognised, err));
+    start(&m, config, dev, bf16);
+    m.table = source->table;
+    HS_TRY_GOTO(check_dtype(&m, err));
+    HS_TRY_GOTO(hs_infer(&m.config, dict, source->recognised, err));
     HS_TRY_GOTO(hs_config_require_complete(&m.config, err));
     HS_TRY_GOTO(make_layers(&m, err));
-    HS_TRY_GOTO(hs_binding_make(&binding, dict, recognised, &m.config, &m.weight, err));
+    HS_TRY_GOTO(hs_binding_make(&binding, dict, source->recognised, &m.config, &m.weight, err));
     HS_TRY_GOTO(hs_binding_check(&binding, &m.config, err));
+    HS_TRY_GOTO(bind_tables(&m, source, err));
     for (size_t i = 0; i < binding.n_weights; i++)
         HS_TRY_GOTO(load_weight(&m, &binding.weight[i], &binding.entry[i]->tensor, dict->path, err));
     HS_TRY_GOTO(make_item_norms(&m, err));
+    HS_TRY_GOTO(make_positions(&m, err));
     hs_binding_free(&binding);
-    *out = m;
+    hand_over(out, &m);
     return HSTU_OK;
 fail:
     hs_binding_free(&binding);
@@ -155,32 +242,58 @@ static hstu_status make_random(hs_model *m, const hs_weight *w, uint64_t seed, u
     if (!room)
         return fail_room(w, err);
     hs_init_fill(m->dev, room, hs_weight_elements(w), w->init, w->scale, seed, stream);
+    if (m->bf16)
+        hs_load_round_bf16(m->dev, room, hs_weight_elements(w));
     const hstu_status status = install(m, w, room, err);
     hs_free(temporary);
     return status;
 }
 
-hstu_status hs_model_random(hs_model *out, hs_config *config, hs_device *dev, uint64_t seed, hstu_error *err)
+static hstu_status make_random_tables(hs_model *m, const hs_model_random_options *o, hstu_error *err)
+{
+    if (m->config.family != HS_CONFIG_RANKING)
+        return HSTU_OK;
+    HS_TRY(alloc_tables(m, err));
+    HS_TRY(hs_tables_random(m->table, &m->config, m->dev, o->seed, o->n_items, o->n_users, err));
+    find_feature_tables(m);
+    return HSTU_OK;
+}
+
+hstu_status hs_model_random(
+    hs_model *out, hs_config *config, hs_device *dev, const hs_model_random_options *options, hstu_error *err)
 {
     hs_model m;
     hs_weight *weight = NULL;
     size_t n = 0;
     hstu_status status = HSTU_OK;
-    start(&m, config, dev);
+    start(&m, config, dev, options->bf16);
+    HS_TRY_GOTO(check_dtype(&m, err));
     HS_TRY_GOTO(hs_config_require_complete(&m.config, err));
     HS_TRY_GOTO(make_layers(&m, err));
     HS_TRY_GOTO(hs_weight_list(&weight, &n, &m.config, &m.weight, err));
     HS_TRY_GOTO(check_memory(weight, n, &m.config, err));
+    HS_TRY_GOTO(make_random_tables(&m, options, err));
     for (size_t i = 0; i < n; i++)
-        HS_TRY_GOTO(make_random(&m, &weight[i], seed, i, err));
+        HS_TRY_GOTO(make_random(&m, &weight[i], options->seed, i, err));
     HS_TRY_GOTO(make_item_norms(&m, err));
+    HS_TRY_GOTO(make_positions(&m, err));
     hs_free(weight);
-    *out = m;
+    hand_over(out, &m);
     return HSTU_OK;
 fail:
     hs_free(weight);
     hs_model_free(&m);
     return status;
+}
+
+static void free_decoder_layer(hs_device *dev, hs_decoder_layer *layer)
+{
+    hs_op_pack_free(dev, layer->q);
+    hs_op_pack_free(dev, layer->k);
+    hs_op_pack_free(dev, layer->v);
+    hs_op_pack_free(dev, layer->out);
+    hs_op_pack_free(dev, layer->ffn1);
+    hs_op_pack_free(dev, layer->ffn2);
 }
 
 static void free_layers(hs_model *m)
@@ -197,6 +310,14 @@ static void free_layers(hs_model *m)
         hs_op_pack_free(m->dev, layer->ffn1);
         hs_op_pack_free(m->dev, layer->ffn2);
     }
+    for (int64_t i = 0; m->weight.ranking && i < m->config.num_blocks; i++) {
+        hs_op_pack_free(m->dev, m->weight.ranking[i].uvqk);
+        hs_op_pack_free(m->dev, m->weight.ranking[i].proj);
+    }
+    for (int i = 0; m->weight.ranking && i < m->config.n_head; i++)
+        hs_op_pack_free(m->dev, m->weight.head[i].w);
+    for (int64_t i = 0; m->weight.decoder && i < m->config.num_blocks; i++)
+        free_decoder_layer(m->dev, &m->weight.decoder[i]);
 }
 
 void hs_model_free(hs_model *model)
@@ -204,8 +325,12 @@ void hs_model_free(hs_model *model)
     free_layers(model);
     hs_free(model->weight.hstu);
     hs_free(model->weight.sasrec);
+    hs_free(model->weight.ranking);
+    hs_free(model->weight.decoder);
     hs_free(model->item_inv_norm);
     hs_free(model->item);
+    hs_free(model->vocabulary);
+    hs_tables_close(model->table, model->config.n_tables);
     hs_arena_free(&model->arena);
     hs_config_free(&model->config);
     *model = (hs_model){0};

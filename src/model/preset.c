@@ -1,5 +1,6 @@
 /* The built-in configurations: the original's kuairand_gr, and the reference's gin files (spec: configs directory of
  * meta-recsys/generative-recommenders, public experiments). */
+#include "model/preset.h"
 #include "model/config.h"
 
 #include <ctype.h>
@@ -13,7 +14,7 @@ typedef struct preset {
 } preset;
 
 static const preset presets[] = {
-    /* The original's sizes in real HSTU layers. Its data decide how many items there are. */
+    /* The original's sizes in real HSTU layers. Its data decide how many items there are. First, and a decoder too. */
     {"kuairand_gr", HS_MODULE_HSTU, 128, 512, 6, 8, 64, 64, 0, 0, "KuaiRand-1K"},
     {"ml-1m", HS_MODULE_HSTU, 200, 50, 2, 1, 50, 50, 0, 3952, "ml-1m"},
     {"ml-1m-large", HS_MODULE_HSTU, 200, 50, 8, 2, 25, 25, 0, 3952, "ml-1m"},
@@ -26,9 +27,11 @@ static const preset presets[] = {
     {"amzn-books-sasrec", HS_MODULE_SASREC, 50, 64, 4, 4, 0, 0, 64, 695762, "amzn-books"},
 };
 
+enum { N_RETRIEVAL = sizeof presets / sizeof presets[0] };
+
 const char *hs_preset_name(size_t i)
 {
-    return i < sizeof presets / sizeof presets[0] ? presets[i].name : NULL;
+    return i < N_RETRIEVAL ? presets[i].name : hs_preset_ranking_name(i - N_RETRIEVAL);
 }
 
 static int folded(char c)
@@ -66,26 +69,49 @@ static void apply_rules(hs_config *config)
     }
 }
 
-bool hs_preset_find(hs_config *out, const char *name)
+static void make_retrieval(hs_config *out, const preset *p)
 {
-    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
-        const preset *p = &presets[i];
-        if (!same_name(p->name, name))
+    hs_config_init(out, HS_CONFIG_RETRIEVAL, p->name);
+    give(out, "max_sequence_length", p->max_sequence_length);
+    (void)hs_config_settle(out, "main_module", p->main_module, p->name, NULL);
+    give(out, "item_embedding_dim", p->dim);
+    give(out, "num_blocks", p->blocks);
+    give(out, "num_heads", p->heads);
+    give(out, "dqk", p->dqk);
+    give(out, "dv", p->dv);
+    give(out, "ffn_hidden_dim", p->ffn);
+    give(out, "max_item_id", p->max_item_id);
+    out->dataset = p->dataset;
+    out->sequence_length = p->max_sequence_length;
+    apply_rules(out);
+    (void)hs_config_derive(out, NULL); /* cannot fail: the table's sizes fit each other */
+}
+
+/* The original as it was: its heads have no effect. */
+static void make_decoder(hs_config *out, const char *name)
+{
+    hs_config_init(out, HS_CONFIG_DECODER, name);
+    give(out, "hidden_size", 512);
+    give(out, "num_layers", 6);
+    give(out, "num_heads", 8);
+    give(out, "max_position_embeddings", 4096);
+    out->dataset = "KuaiRand-1K";
+    out->sequence_length = 128;
+    apply_rules(out);
+    (void)hs_config_derive(out, NULL); /* likewise */
+}
+
+bool hs_preset_find(hs_config *out, const char *name, int family)
+{
+    for (size_t i = 0; hs_preset_name(i); i++) {
+        if (!same_name(hs_preset_name(i), name))
             continue;
-        hs_config_init(out, p->name);
-        (void)hs_config_settle(out, "main_module", p->main_module, p->name, NULL);
-        give(out, "max_sequence_length", p->max_sequence_length);
-        give(out, "item_embedding_dim", p->dim);
-        give(out, "num_blocks", p->blocks);
-        give(out, "num_heads", p->heads);
-        give(out, "dqk", p->dqk);
-        give(out, "dv", p->dv);
-        give(out, "ffn_hidden_dim", p->ffn);
-        give(out, "max_item_id", p->max_item_id);
-        out->dataset = p->dataset;
-        out->sequence_length = p->max_sequence_length;
-        apply_rules(out);
-        (void)hs_config_derive(out, NULL); /* cannot fail: the table's sizes fit each other */
+        if (i >= N_RETRIEVAL)
+            hs_preset_make_ranking(out, i - N_RETRIEVAL);
+        else if (i == 0 && family == HS_CONFIG_DECODER)
+            make_decoder(out, presets[i].name);
+        else
+            make_retrieval(out, &presets[i]);
         return true;
     }
     return false;

@@ -1,4 +1,4 @@
-/* The weights of a retrieval model: what they are called, their shapes and first values, and where they go. One list serves
+/* The dense weights of a model: what they are called, their shapes and first values, and where they go. One list serves
  * binding a checkpoint, reporting on one, and making random weights. */
 #ifndef HS_MODEL_WEIGHTS_H
 #define HS_MODEL_WEIGHTS_H
@@ -25,9 +25,31 @@ typedef struct hs_sasrec_layer {
     const float *ffn1_bias, *ffn2_bias;
 } hs_sasrec_layer;
 
+typedef struct hs_ranking_layer {
+    const float *in_norm_weight, *in_norm_bias;   /* [D], or NULL: 1 and 0 */
+    hs_packed *uvqk;                              /* [D, 4 * H * d], columns u, v, q, k */
+    const float *uvqk_bias;                       /* [4 * H * d], or NULL */
+    const float *out_norm_weight, *out_norm_bias; /* [H * d], or NULL */
+    hs_packed *proj;                              /* [H * d, D] */
+} hs_ranking_layer;
+
+/* A layer of the ranking model's prediction head. */
+typedef struct hs_head_layer {
+    hs_packed *w;
+    const float *bias; /* or NULL */
+} hs_head_layer;
+
+typedef struct hs_decoder_layer {
+    hs_packed *q, *k, *v, *out; /* [D, D] */
+    const float *q_bias, *k_bias, *v_bias, *out_bias;
+    hs_packed *ffn1, *ffn2; /* [D, F] and [F, D] */
+    const float *ffn1_bias, *ffn2_bias;
+} hs_decoder_layer;
+
 /* First values of random weights. */
 typedef enum hs_init {
     HS_INIT_ZERO,
+    HS_INIT_ONE,
     HS_INIT_UNIFORM,         /* in -scale .. scale */
     HS_INIT_NORMAL,          /* standard deviation scale */
     HS_INIT_TRUNCATED_NORMAL /* of scale * z with |z| < 2 */
@@ -50,14 +72,20 @@ typedef struct hs_weight {
     int n_packs;
 } hs_weight;
 
-/* Where the list's weights go. */
+/* Where the list's weights go. Of the layers, [num_blocks], one kind is there. */
 typedef struct hs_weight_target {
-    const float *item, *position; /* [max_item_id + 1, D], [N, D] */
-    hs_hstu_layer *hstu;          /* [num_blocks], or NULL for the other module */
+    const float *item;     /* [max_item_id + 1, D]; NULL in a ranking model, whose tables are no dense weights */
+    const float *position; /* retrieval [N, D], ranking [P, D], decoder [max_position_embeddings, D] (computed) */
+    hs_hstu_layer *hstu;
     hs_sasrec_layer *sasrec;
+    hs_ranking_layer *ranking;
+    hs_decoder_layer *decoder;
+    hs_head_layer head[HS_MAX_HEAD_LAYERS];    /* ranking: [n_head] */
+    const float *norm_weight, *norm_bias;      /* decoder: of the last norm, [D] */
+    const float *vocabulary, *vocabulary_bias; /* decoder: [max_item_id + 1, D] and [max_item_id + 1] */
 } hs_weight_target;
 
-/* Every weight of the configured model, layer by layer. target NULL: a list to look at, whose `keep` and `pack` are empty.
+/* Every dense weight of the configured model, layer by layer. target NULL: a list to look at, whose `keep` and `pack` are empty.
  * *out is freed with hs_free. */
 hstu_status hs_weight_list(
     hs_weight **out, size_t *n, const hs_config *config, hs_weight_target *target, hstu_error *err);

@@ -35,12 +35,15 @@ hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
     const char *op = "embed";
     const int64_t rows = a->out.rows, max_rows = HS_OP_MAX_ELEMENTS / (a->out.cols > 0 ? a->out.cols : 1);
     HS_TRY(hs_op_check_mat(op, "out", &a->out, -1, -1, err));
-    HS_TRY(hs_op_check_range(op, "the table's rows", a->table_rows, 0, max_rows, err));
-    HS_TRY(hs_op_check_pointer(op, "the table", a->table, rows, err));
-    HS_TRY(hs_op_check_ids(op, "an id", a->id, rows, a->table_rows, err));
-    HS_TRY(hs_op_check_range(op, "the position table's rows", a->position_rows, 0, max_rows, err));
-    HS_TRY(hs_op_check_pointer(op, "the position table", a->position, rows, err));
-    HS_TRY(hs_op_check_ids(op, "a position", a->position_id, rows, a->position_rows, err));
+    HS_TRY(hs_op_check_pointer(op, "the list of rows", a->row, rows, err));
+    if (a->row_type != HS_F32 && a->row_type != HS_BF16)
+        return hs_fail(
+            err, HSTU_EINVAL, 0, "op embed: the rows' type must be fp32 or bf16, but is number %d", (int)a->row_type);
+    HS_TRY(hs_op_check_finite(op, "the scale", (double)a->scale, err));
+    if (a->position) {
+        HS_TRY(hs_op_check_range(op, "the position table's rows", a->position_rows, 0, max_rows, err));
+        HS_TRY(hs_op_check_ids(op, "a position", a->position_id, rows, a->position_rows, err));
+    }
     return dev->table->embed(dev, a, err);
 }
 
@@ -146,10 +149,28 @@ static hstu_status check_bias(
     return HSTU_OK;
 }
 
+/* Candidates among each user's rows, and contextual rows among the rest. */
+static hstu_status check_row_kinds(const char *op, const hs_silu_attn_args *a, hstu_error *err)
+{
+    for (int64_t b = 0; b < a->users.n_users; b++) {
+        int64_t history = a->users.offset[b + 1] - a->users.offset[b];
+        if (a->n_candidates) {
+            HS_TRY(hs_op_check_range(op, "a user's candidates", a->n_candidates[b], 0, history, err));
+            history -= a->n_candidates[b];
+        }
+        if (a->n_context)
+            HS_TRY(hs_op_check_range(op, "a user's contextual rows", a->n_context[b], 0, history, err));
+    }
+    return HSTU_OK;
+}
+
 hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err)
 {
     const char *op = "silu_attn";
     HS_TRY(check_attn(op, &a->out, &a->q, &a->k, &a->v, &a->users, a->n_heads, a->dqk, a->dv, err));
+    HS_TRY(check_row_kinds(op, a, err));
+    HS_TRY(hs_op_check_finite(op, "alpha", (double)a->alpha, err));
+    HS_TRY(hs_op_check_finite(op, "inv_n", (double)a->inv_n, err));
     if (a->bias)
         HS_TRY(check_bias(op, a->bias, &a->users, 0, err));
     return dev->table->silu_attn(dev, a, err);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 hstu_status hs_op_check_range(
     const char *op, const char *what, int64_t value, int64_t low, int64_t high, hstu_error *err)
@@ -11,6 +12,13 @@ hstu_status hs_op_check_range(
     if (value < low || value > high)
         return hs_fail(err, HSTU_EINVAL, 0, "op %s: %s must be %" PRId64 " to %" PRId64 ", but is %" PRId64, op, what,
             low, high, value);
+    return HSTU_OK;
+}
+
+hstu_status hs_op_check_finite(const char *op, const char *what, double value, hstu_error *err)
+{
+    if (!isfinite(value))
+        return hs_fail(err, HSTU_EINVAL, 0, "op %s: %s must be finite, but is %g", op, what, value);
     return HSTU_OK;
 }
 

@@ -17,6 +17,8 @@ hstu_status hs_op_check_users(const char *op, const hs_jagged *users, int64_t ro
 /* low <= value <= high. */
 hstu_status hs_op_check_range(
     const char *op, const char *what, int64_t value, int64_t low, int64_t high, hstu_error *err);
+/* Neither infinite nor NaN. */
+hstu_status hs_op_check_finite(const char *op, const char *what, double value, hstu_error *err);
 /* Every id in 0 .. n_rows - 1. */
 hstu_status hs_op_check_ids(
     const char *op, const char *what, const int64_t *id, int64_t n, int64_t n_rows, hstu_error *err);

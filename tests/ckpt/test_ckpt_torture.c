@@ -1,5 +1,6 @@
-/* Every allocation fails once, on its own, while a file is opened or written: the error is HSTU_ENOMEM and a sentence, the
+/* Every allocation fails once, on its own, while a file or folder is opened or written: the error is HSTU_ENOMEM and a sentence, the
  * output is untouched, and (under the address sanitizer) nothing leaks. */
+#include "ckpt/nvdir.h"
 #include "ckpt/pth.h"
 
 #include "ckpt_support.h"
@@ -15,6 +16,41 @@ static hstu_status open_file(void *path, hstu_error *err)
         hs_statedict_close(&dict);
     else
         assert_memory_equal(&dict, &untouched, sizeof dict);
+    return status;
+}
+
+static hstu_status split_table(const hs_nvdir_table *table, hstu_error *err)
+{
+    static const uint64_t rows[] = {8, 9, 9, 8, 8, 233};
+    enum { N = sizeof rows / sizeof *rows };
+    hs_table out[N] = {{0}};
+    const hs_table untouched[N] = {{0}};
+    char names[256];
+    assert_true(strlen(table->name) < sizeof names);
+    const hstu_status status = hs_nvdir_split(out, names, table, rows, N, "a folder", err);
+    if (status != HSTU_OK)
+        assert_memory_equal(out, untouched, sizeof out);
+    for (int i = 0; i < N; i++)
+        hs_table_close(&out[i]);
+    return status;
+}
+
+static hstu_status open_folder(void *path, hstu_error *err)
+{
+    hs_nvdir dir = {0};
+    hs_statedict weights = {0};
+    hstu_status status = hs_nvdir_open(&dir, *(const char **)path, err);
+    if (status != HSTU_OK) {
+        assert_null(dir.rank);
+        return status;
+    }
+    status = hs_nvdir_weights(&weights, &dir, 16, err);
+    if (status == HSTU_OK)
+        status = split_table(&dir.table[0], err);
+    else
+        assert_null(weights.entry);
+    hs_statedict_close(&weights);
+    hs_nvdir_close(&dir);
     return status;
 }
 
@@ -63,6 +99,13 @@ static void legacy_container(void **state)
     torture_file(open_file, TEST_DATA "/pickle/valid_torch1.13/legacy_views.pt", 20);
 }
 
+static void folders(void **state)
+{
+    (void)state;
+    torture_file(open_folder, TEST_DATA "/golden/ranking/c6_fused_fp32/checkpoint", 40);
+    torture_file(open_folder, TEST_DATA "/golden/ranking/c6_fused_fp32/checkpoint_native_tp2", 40);
+}
+
 static void safetensors(void **state)
 {
     (void)state;
@@ -80,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zip_container),
         cmocka_unit_test(legacy_container),
+        cmocka_unit_test(folders),
         cmocka_unit_test(safetensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ static void expect_refusal(const char *folder, const char *table, uint64_t dim, 
         fail_msg("%s: opened, expected: %s", folder, sentence);
     if (status != code || !strstr(err.msg, sentence) || !strstr(err.msg, folder))
         fail_msg("%s: status %d, '%s', expected: %s", folder, (int)status, err.msg, sentence);
-    assert_null(t.part);
+    assert_null(t.rank);
 }
 
 static void test_file_names(void **state)
@@ -84,16 +84,16 @@ static void test_the_control(void **state)
     (void)state;
     for (uint64_t dim = 0; dim <= 4; dim += 4) { /* told by the files, and expected */
         open_good(&t, BAD "good", "t", dim);
-        assert_int_equal(t.n_rows, 3);
-        assert_int_equal(t.dim, 4);
+        assert_int_equal(t.table.n_rows, 3);
+        assert_int_equal(t.table.dim, 4);
         assert_int_equal(t.world_size, 1);
-        assert_null(hs_dynemb_find(&t, 0));
-        assert_null(hs_dynemb_find(&t, -3));
-        const float *base = hs_dynemb_find(&t, 3);
+        assert_null(hs_table_row(&t.table, 0));
+        assert_null(hs_table_row(&t.table, -3));
+        const float *base = hs_table_row(&t.table, 3);
         assert_non_null(base);
-        assert_ptr_equal((const void *)base, t.part[0].values.data); /* not a copy */
+        assert_ptr_equal((const void *)base, t.rank[0].values.data); /* not a copy */
         for (size_t i = 0; i < 3; i++)
-            assert_ptr_equal(hs_dynemb_find(&t, keys[i]), base + 4 * i);
+            assert_ptr_equal(hs_table_row(&t.table, keys[i]), base + 4 * i);
         for (size_t i = 0; i < 4; i++)
             assert_float_equal(base[i], first[i], 1e-6f);
         hs_dynemb_close(&t);
@@ -122,12 +122,12 @@ static void test_what_must_be_refused(void **state)
     expect_refusal(BAD "good", "t", HS_DYNEMB_MAX_DIM + 1, HSTU_EUNSUP, "at most 65536");
 
     open_good(&t, BAD "empty", "t", 4);
-    assert_int_equal(t.n_rows, 0);
-    assert_int_equal(t.dim, 4);
-    assert_null(hs_dynemb_find(&t, 0));
+    assert_int_equal(t.table.n_rows, 0);
+    assert_int_equal(t.table.dim, 4);
+    assert_null(hs_table_row(&t.table, 0));
     hs_dynemb_close(&t);
     open_good(&t, BAD "empty", "t", 0);
-    assert_int_equal(t.dim, 0);
+    assert_int_equal(t.table.dim, 0);
     hs_dynemb_close(&t);
 
     /* Opening does not read rows: a NaN comes out where it stands. */
@@ -135,7 +135,7 @@ static void test_what_must_be_refused(void **state)
     int n_nan = 0;
     const int64_t keys[] = {3, 9, INT64_C(1) << 40};
     for (size_t i = 0; i < 3; i++) {
-        const float *row = hs_dynemb_find(&t, keys[i]);
+        const float *row = hs_table_row(&t.table, keys[i]);
         assert_non_null(row);
         for (int d = 0; d < 4; d++)
             n_nan += row[d] != row[d];
@@ -210,7 +210,7 @@ static int compare_rows(const char *test_case, const char *table, const char *id
     assert_non_null(id);
     assert_non_null(row);
     const int64_t n = hs_tensor_elements(&id->tensor), dim = row->tensor.shape[1];
-    assert_int_equal(t.dim, dim);
+    assert_int_equal(t.table.dim, dim);
     assert_int_equal(row->tensor.shape[0], n);
     int64_t *key = hs_alloc((size_t)n, sizeof *key);
     float *want = hs_alloc((size_t)(n * dim), sizeof *want);
@@ -218,7 +218,7 @@ static int compare_rows(const char *test_case, const char *table, const char *id
     assert_int_equal(hs_tensor_to_i64(&id->tensor, key, ids, &err), HSTU_OK);
     hs_tensor_to_f32(&row->tensor, want);
     for (int64_t i = 0; i < n; i++) {
-        const float *found = hs_dynemb_find(&t, key[i]);
+        const float *found = hs_table_row(&t.table, key[i]);
         n_missing += !found;
         assert_memory_equal(found ? found : zeros, want + i * dim, (size_t)dim * sizeof(float));
     }
@@ -265,12 +265,12 @@ static void check_all_found(scratch *s, int64_t *keys, size_t n)
     for (uint32_t r = 0; r < RANKS; r++)
         write_part(s, r, RANKS, keys + end[r], end[r + 1] - end[r], values + 2 * end[r], 2 * (end[r + 1] - end[r]));
     open_good(&t, s->folder, "t", 2);
-    assert_int_equal(t.n_rows, n);
+    assert_int_equal(t.table.n_rows, n);
     for (size_t i = 0; i < n; i++) {
-        const float *row = hs_dynemb_find(&t, keys[i]);
+        const float *row = hs_table_row(&t.table, keys[i]);
         if (!row || row[0] != (float)i || row[1] != -(float)i)
             fail_msg("the key %" PRId64 " does not lead to row %zu", keys[i], i);
-        if (hs_dynemb_find(&t, (int64_t)mix(n + i)))
+        if (hs_table_row(&t.table, (int64_t)mix(n + i)))
             fail_msg("a key that the table does not hold leads to a row");
     }
     hs_dynemb_close(&t);
@@ -323,7 +323,7 @@ static void test_hostile_keys(void **state)
         keys[i] = key_of_hash(UINT64_C(0x80000000) << 32 | i);
     check_all_found(s, keys, MANY);
     open_good(&t, s->folder, "t", 2);
-    assert_true(t.seed != 0); /* the first seed was given up: the keys really collide */
+    assert_true(t.table.seed != 0); /* the first seed was given up: the keys really collide */
     hs_dynemb_close(&t);
     free(keys);
 }
@@ -364,7 +364,7 @@ static void test_a_large_table(void **state)
     print_message("%d keys: opened in %.2f s, %.0f MB more in memory\n", ROWS, hs_clock_s() - start,
         (double)(resident() - before) / 1e6);
     for (size_t i = 0; i < TOUCHED; i++) {
-        const float *row = hs_dynemb_find(&t, keys[i * (ROWS / TOUCHED)]);
+        const float *row = hs_table_row(&t.table, keys[i * (ROWS / TOUCHED)]);
         assert_non_null(row);
         assert_true(row[0] == 0.0f && row[WIDTH - 1] == 0.0f);
     }

@@ -59,6 +59,7 @@ static hs_run make_run(hstu_histories *histories)
         .random_weights = 1,
         .dim = 8,
         .max_sequence_length = 4,
+        .min_item_id = 1,
         .max_item_id = 6,
         .uses_time = 1};
     hstu_history_options *h = &run.info.history;

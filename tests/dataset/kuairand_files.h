@@ -24,6 +24,12 @@ static inline void copy_tiny(scratch *s)
         TEST_DATA "/kuairand_tiny/csv/log_standard_4_22_to_5_08_1k.csv");
 }
 
+/* The golden user features beside them. */
+static inline void copy_tiny_features(scratch *s)
+{
+    scratch_copy(s, "KuaiRand-1K/data/user_features_1k.csv", TEST_DATA "/kuairand_tiny/csv/user_features_1k.csv");
+}
+
 /* Two logs under <scratch>/KuaiRand-Pure. */
 static inline void write_pure(scratch *s, const char *first, const char *second)
 {

@@ -1,6 +1,8 @@
-/* Every allocation of preprocessing, of opening sequence files and of making histories fails once: each time an error, nothing
- * left behind, nothing leaked (AddressSanitizer sees that). */
+/* Every allocation of preprocessing, of opening sequence files and of making histories and ranking samples fails once: each
+ * time an error, nothing left behind, nothing leaked (AddressSanitizer sees that). */
 #include "dataset/kuairand_files.h"
+
+#include "base/error.h"
 
 #include "torture.h"
 
@@ -39,14 +41,28 @@ static hstu_status open_dataset(void *ctx, hstu_error *err)
     return status;
 }
 
+static hstu_status open_samples(void *ctx, hstu_error *err)
+{
+    (void)ctx;
+    hstu_dataset *dataset = NULL;
+    hstu_ranking_samples *samples = NULL;
+    hstu_ranking_options options;
+    hstu_ranking_options_init(&options);
+    options.max_candidates = 2;
+    options.split = HSTU_SPLIT_ALL;
+    HS_TRY(hstu_dataset_open(&dataset, path, NULL, err));
+    const hstu_status status = hstu_ranking_samples_open(&samples, dataset, &options, err);
+    assert_int_equal(status == HSTU_OK, samples != NULL);
+    hstu_ranking_samples_close(samples);
+    hstu_dataset_close(dataset);
+    return status;
+}
+
 static void test_all(void **state)
 {
     scratch *s = *state;
     copy_tiny(s);
-    scratch_text(s, "KuaiRand-1K/data/user_features_1k.csv",
-        "user_id,user_active_degree,follow_user_num_range,fans_user_num_range,friend_user_num_range,register_days_"
-        "range\n"
-        "1,\"a \"\"quoted\"\" one\",b,c,d,e\n");
+    copy_tiny_features(s);
     torture(preprocess, s, 50);
     static const char *const files[] = {
         "KuaiRand-1K/sequences.safetensors", "KuaiRand-1K/processed_inference_sequences.csv", "sasrec.csv"};
@@ -54,6 +70,11 @@ static void test_all(void **state)
     for (size_t i = 0; i < 3; i++) {
         (void)snprintf(path, sizeof path, "%s", scratch_path(s, files[i]));
         torture(open_dataset, NULL, 15);
+    }
+    static const char *const whole_users[] = {"KuaiRand-1K/sequences.safetensors", "KuaiRand-1K/processed_seqs.csv"};
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof path, "%s", scratch_path(s, whole_users[i]));
+        torture(open_samples, NULL, 20);
     }
 }
 

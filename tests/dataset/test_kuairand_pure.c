@@ -1,6 +1,42 @@
-/* The real KuaiRand-Pure log: the facts known of it, and the histories that the trained model's own data file holds.
+/* The real KuaiRand-Pure log: the facts known of it, its ranking samples, and the histories that the trained model's own data file holds.
  * HSTU_SHARED: the folder with data/kuairand-pure and trained/kuairand-pure. */
 #include "dataset/kuairand_files.h"
+
+/* The reference keeps users with more than 20 events; the last 30 % of them are tested. */
+static void check_samples(const hstu_preprocess_report *report)
+{
+    const char *const path[] = {report->sequences_path, report->ranking_path};
+    static const int64_t n[] = {[HSTU_SPLIT_TEST] = 674, [HSTU_SPLIT_TRAIN] = 1572, [HSTU_SPLIT_ALL] = 2246};
+    for (int split = HSTU_SPLIT_TEST; split <= HSTU_SPLIT_ALL; split++) {
+        hstu_ranking_samples *samples[2];
+        hstu_ranking_options options;
+        hstu_ranking_options_init(&options);
+        options.max_history = 200;
+        options.max_candidates = 20;
+        options.split = (hstu_split)split;
+        for (size_t i = 0; i < 2; i++) {
+            hstu_dataset *dataset = NULL;
+            hstu_error err = {0};
+            if (hstu_dataset_open(&dataset, path[i], NULL, &err) != HSTU_OK ||
+                hstu_ranking_samples_open(&samples[i], dataset, &options, &err) != HSTU_OK)
+                fail_msg("%s", err.msg);
+            assert_int_equal(samples[i]->n, n[split]);
+            assert_int_equal(samples[i]->n_short, 25156 - 2246);
+            hstu_dataset_close(dataset);
+        }
+        const hstu_ranking_samples *x = samples[0], *y = samples[1];
+        const size_t size = sizeof(int64_t), n_users = (size_t)x->n, n_history = (size_t)x->offset[x->n];
+        assert_memory_equal(x->user_id, y->user_id, n_users * size);
+        assert_memory_equal(x->offset, y->offset, (n_users + 1) * size);
+        assert_memory_equal(x->item_id, y->item_id, n_history * size);
+        assert_memory_equal(x->action, y->action, n_history * size);
+        assert_memory_equal(x->cand_id, y->cand_id, n_users * 20 * size);
+        assert_memory_equal(x->label, y->label, n_users * 20 * size);
+        assert_memory_equal(x->feature, y->feature, n_users * 5 * size);
+        hstu_ranking_samples_close(samples[0]);
+        hstu_ranking_samples_close(samples[1]);
+    }
+}
 
 static void test_real_log(void **state)
 {
@@ -29,6 +65,8 @@ static void test_real_log(void **state)
     assert_int_equal(report.n_items, 6361);
     assert_int_equal(report.n_duplicates, 5460);
     assert_int_equal(report.n_unsorted, 0);
+    assert_int_equal(report.n_ranking_users, 25156);
+    check_samples(&report);
 
     hstu_dataset *dataset[2];
     hstu_histories *h[2];

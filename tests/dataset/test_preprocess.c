@@ -155,6 +155,8 @@ static void test_binary(void **state)
     assert_string_equal(hs_statedict_metadata(&dict, "dataset_name"), "KuaiRand-Pure");
     assert_non_null(strstr(hs_statedict_metadata(&dict, "warnings"), "lacks 1 of 2 users"));
     assert_non_null(strstr(hs_statedict_metadata(&dict, "counts"), "\"duplicate_rows\":3"));
+    assert_non_null(strstr(hs_statedict_metadata(&dict, "counts"), "\"ranking_users\":1"));
+    assert_string_equal(hs_statedict_metadata(&dict, "n_logs"), "2");
     assert_non_null(strstr(hs_statedict_metadata(&dict, "inputs"), "log_standard_4_22_to_5_08_pure.csv\",\"bytes\":"));
     assert_non_null(strstr(hs_statedict_metadata(&dict, "options"), "\"max_sequences\":1,"));
     assert_non_null(strstr(hs_statedict_metadata(&dict, "feature_values"), "[\"(0,10]\",\"(10,50]\"]"));
@@ -390,6 +392,7 @@ static void test_killed(void **state)
 {
     scratch *s = *state;
     copy_tiny(s);
+    copy_tiny_features(s);
     bool finished = false;
     for (int at = 1; !finished; at++) {
         const pid_t child = fork();
@@ -406,6 +409,7 @@ static void test_killed(void **state)
         assert_true(finished || WEXITSTATUS(result) == DIED);
         assert_int_equal(scratch_exists(s, "KuaiRand-1K/sequences.safetensors"), finished);
         assert_int_equal(scratch_exists(s, "KuaiRand-1K/processed_inference_sequences.csv"), finished);
+        assert_int_equal(scratch_exists(s, "KuaiRand-1K/processed_seqs.csv"), finished);
         assert_int_equal(scratch_exists(s, "KuaiRand-1K/metadata.json"), finished);
         assert_true(!finished || at >= 12);
     }
@@ -422,9 +426,10 @@ static void test_left_over(void **state)
     if (child == 0)
         _exit(0);
     assert_int_equal(waitpid(child, NULL, 0), child);
-    char dead[3][96];
-    static const char *const names[] = {"sequences.safetensors", "processed_inference_sequences.csv", "metadata.json"};
-    for (size_t i = 0; i < 3; i++) {
+    char dead[4][96];
+    static const char *const names[] = {
+        "sequences.safetensors", "processed_inference_sequences.csv", "processed_seqs.csv", "metadata.json"};
+    for (size_t i = 0; i < 4; i++) {
         (void)snprintf(dead[i], sizeof dead[i], "KuaiRand-1K/%s.%ld.0.tmp", names[i], (long)child);
         scratch_text(s, dead[i], "x");
     }
@@ -436,7 +441,7 @@ static void test_left_over(void **state)
         scratch_text(s, others[i], "x");
     const hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
     assert_int_equal(preprocess(&options, NULL), HSTU_OK);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         assert_false(scratch_exists(s, dead[i]));
     assert_true(scratch_exists(s, running));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

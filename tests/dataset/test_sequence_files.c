@@ -1,4 +1,4 @@
-/* Opening sequence files: the three kinds, recognised by content, and everything that is none of them. */
+/* Opening sequence files: the four kinds, recognised by content, and everything that is none of them. */
 #include "dataset/kuairand_files.h"
 
 #include "file/safetensors.h"
@@ -32,6 +32,7 @@ static void assert_info(const char *path, hstu_dataset_info expected)
     assert_true(info.n_users == expected.n_users);
     assert_true(info.n_events == expected.n_events);
     assert_true(info.max_item == expected.max_item);
+    assert_int_equal(info.max_user, expected.max_user);
     assert_int_equal(info.has_time, expected.has_time);
     hstu_dataset_close(dataset);
 }
@@ -42,6 +43,7 @@ static hstu_preprocess_report make_files(scratch *s)
     hstu_preprocess_report report;
     hstu_error err;
     copy_tiny(s);
+    copy_tiny_features(s);
     const hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
     assert_int_equal(hstu_preprocess(&options, &report, &err), HSTU_OK);
     return report;
@@ -51,18 +53,21 @@ static void test_kinds(void **state)
 {
     scratch *s = *state;
     const hstu_preprocess_report report = make_files(s);
-    assert_info(report.sequences_path, (hstu_dataset_info){HSTU_DATASET_EVENTS, "KuaiRand-1K", 5, 32, 201, 1});
+    assert_info(report.sequences_path, (hstu_dataset_info){HSTU_DATASET_EVENTS, "KuaiRand-1K", 5, 32, 201, 12, 1});
     assert_info(report.sessions_path,
-        (hstu_dataset_info){HSTU_DATASET_SESSIONS, "processed_inference_sequences.csv", 5, 30, 201, 0});
+        (hstu_dataset_info){HSTU_DATASET_SESSIONS, "processed_inference_sequences.csv", 5, 30, 201, 12, 0});
+    assert_info(report.ranking_path, (hstu_dataset_info){HSTU_DATASET_RANKING, "processed_seqs.csv", 2, 16, 91, 7, 1});
+    scratch_text(s, "few", "action_weights,time_ms,date,user_id,video_id\n[],[],x,5,[]\n[1],[-9],,4,[8]\n");
+    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_RANKING, "few", 2, 1, 8, 5, 1});
     /* The name says nothing, and other columns and orders of columns are fine. */
     static const char text[] = "sequence_timestamps,index,user_id,sequence_ratings,sequence_item_ids,sex\n"
                                "\"10,20\",0,7,\"4.5,1\",\"5,9\",M\n30,1,8,3,2,F\n";
     scratch_text(s, "whatever.safetensors", text);
-    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_SASREC, "whatever.safetensors", 2, 3, 9, 1});
+    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_SASREC, "whatever.safetensors", 2, 3, 9, 8, 1});
     scratch_gzip(s, "packed", "wb", text, sizeof text - 1);
-    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_SASREC, "packed", 2, 3, 9, 1});
+    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_SASREC, "packed", 2, 3, 9, 8, 1});
     scratch_text(s, "none.csv", "user_id,sequence,actions,length\n");
-    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_SESSIONS, "none.csv", 0, 0, -1, 0});
+    assert_info(s->path, (hstu_dataset_info){HSTU_DATASET_SESSIONS, "none.csv", 0, 0, -1, -1, 0});
 }
 
 static void test_unknown(void **state)
@@ -92,6 +97,7 @@ static void test_bad_texts(void **state)
     scratch *s = *state;
 #define SESSIONS "user_id,sequence,actions,length\n"
 #define SASREC "index,user_id,sequence_item_ids,sequence_ratings,sequence_timestamps\n"
+#define RANKING "user_id,video_id,time_ms,action_weights,register_days_range\n"
     static const bad_text bad[] = {
         {SESSIONS "1,\"[1, 2]\",\"[0, 0]\",2\n1,\"[1, 2\",\"[0, 0]\",2\n", 3,
             "line 3, column 2 (sequence): expected ',' or ']' at character 6 of the list"},
@@ -110,6 +116,21 @@ static void test_bad_texts(void **state)
             "column 3 (sequence_item_ids): expected an integer at character 1 of the list, found ''"},
         {SASREC "0,1,1.5,1,1\n", 2, "expected ',' at character 2 of the list, found '.5'"},
         {"user_id,sequence_item_ids,sequence_ratings\n", 1, "the column 'sequence_timestamps' is missing"},
+        {RANKING "1,\"[1, 2]\",\"[5, 5]\",\"[0, 1]\",1\n2,\"[1, 2]\",[5],\"[0, 1]\",1\n", 3,
+            "column 3 (time_ms): the list has 1 entries, but column 2 (video_id) has 2"},
+        {RANKING "1,\"[1, 2]\",\"[5, 6]\",[0],1\n", 2, "column 4 (action_weights): the list has 1 entries"},
+        {RANKING "1,\"[1, 2, 3]\",\"[5, 6, -5]\",\"[0, 1, 0]\",1\n", 2,
+            "column 3 (time_ms): the times must not descend, but entry 3 is -5 after 6"},
+        {RANKING "1,[1],[5],[256],1\n", 2, "entry 1 must be an integer from 0 to 255, not 256"},
+        {RANKING "1,[-1],[5],[0],1\n", 2, "column 2 (video_id): entry 1 must be an integer from 0 to"},
+        {RANKING "1,1,5,0,1\n", 2, "expected '[' at character 1"},
+        {RANKING "1,[1],[5],[0],0\n", 2, "column 5 (register_days_range): expected an integer from 1 to"},
+        {RANKING "1,[1],[5],[0],730+\n", 2, "column 5 (register_days_range): expected an integer, found '730+'"},
+        {RANKING "1.0,[1],[5],[0],1\n", 2, "column 1 (user_id): expected an integer, found '1.0'"},
+        {RANKING "1,[1],[5],[0],1\n3,[1],[5],[0],1\n1,[1],[5],[0],1\n", 0, "user 1 has rows 1 and 3"},
+        {"user_id,video_id,action_weights\n", 1, "the column 'time_ms' is missing"},
+        {"user_id,video_id,action_weights,time_ms,register_days_range,register_days_range\n", 1,
+            "the column 'register_days_range' stands there twice"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         scratch_text(s, "t.csv", bad[i].text);
@@ -182,6 +203,9 @@ typedef struct bad_binary {
     int64_t user_id[2], offset[3], item[3], time_ms[3];
     hs_dtype action_dtype;
     int64_t n_flags;
+    uint8_t flags[3];
+    const char *n_logs; /* NULL: the file does not say */
+    int64_t feature[2];
     const char *problem; /* NULL: nothing */
 } bad_binary;
 
@@ -194,6 +218,8 @@ static void write_binary(const char *path, const bad_binary *b)
     assert_int_equal(hs_safetensors_create(&w, path, &err), HSTU_OK);
     assert_int_equal(hs_safetensors_add_metadata(w, "format", b->format, &err), HSTU_OK);
     assert_int_equal(hs_safetensors_add_metadata(w, "format_version", b->version, &err), HSTU_OK);
+    if (b->n_logs)
+        assert_int_equal(hs_safetensors_add_metadata(w, "n_logs", b->n_logs, &err), HSTU_OK);
     const struct {
         const char *name;
         hs_dtype dtype;
@@ -202,7 +228,8 @@ static void write_binary(const char *path, const bad_binary *b)
     } column[] = {{"user_id", HS_I64, &two, b->user_id}, {"offset", HS_I64, &three, b->offset},
         {"item", HS_I64, &three, b->item}, {"time_ms", HS_I64, &three, b->time_ms},
         {"play_time_ms", HS_I32, &three, zero}, {"duration_ms", HS_I32, &three, zero},
-        {"action", b->action_dtype, &three, zero}, {"flags", HS_U8, &b->n_flags, zero}};
+        {"action", b->action_dtype, &three, zero}, {"flags", HS_U8, &b->n_flags, b->flags},
+        {"feature.friend_user_num_range", HS_I64, &two, b->feature}};
     const size_t n = sizeof column / sizeof *column;
     for (size_t i = 0; i < n; i++)
         assert_int_equal(hs_safetensors_add_tensor(w, column[i].name, column[i].dtype, 1, column[i].n, &err), HSTU_OK);
@@ -220,6 +247,14 @@ static void test_bad_binary(void **state)
     static const bad_binary cases[] = {
         {GOOD, .offset = {0, 1, 3}, .item = {7, 8, 9}, .time_ms = {9, 1, 2}},
         {GOOD, .offset = {0, 3, 3}, .time_ms = {1, 1, 1}},
+        {GOOD, .offset = {0, 3, 3}, .n_logs = "2", .flags = {2, 1, 3}, .feature = {0, 7}},
+        {GOOD, .offset = {0, 3, 3}, .n_logs = "2", .flags = {2, 1, 4},
+            .problem = "'flags' must name one of 2 logs, but element 2 names log 2"},
+        {GOOD, .offset = {0, 3, 3}, .n_logs = "0", .problem = "n_logs must be an integer from 1 to 64, not '0'"},
+        {GOOD, .offset = {0, 3, 3}, .n_logs = "65", .problem = "n_logs must be an integer from 1 to 64, not '65'"},
+        {GOOD, .offset = {0, 3, 3}, .n_logs = "1.5", .problem = "n_logs must be an integer from 1 to 64, not '1.5'"},
+        {GOOD, .offset = {0, 3, 3}, .feature = {1, -2},
+            .problem = "'feature.friend_user_num_range' must not be negative, but element 1 is -2"},
         {GOOD, .offset = {0, 3, 2}, .problem = "'offset' must run from 0 to the number of events"},
         {GOOD, .offset = {1, 2, 3}, .problem = "'offset' must run from 0 to the number of events"},
         {GOOD, .offset = {0, 4, 3}, .problem = "'offset' must not descend or pass 3, but element 1 is 4 after 0"},
@@ -270,10 +305,10 @@ static void test_cancel(void **state)
 {
     scratch *s = *state;
     const hstu_preprocess_report report = make_files(s);
-    const char *const path[] = {report.sequences_path, report.sessions_path};
+    const char *const path[] = {report.sequences_path, report.sessions_path, report.ranking_path};
     const volatile int cancel = 1;
     const hstu_progress progress = {.cancel = &cancel};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         hstu_dataset *dataset = NULL;
         hstu_error err;
         assert_int_equal(hstu_dataset_open(&dataset, path[i], &progress, &err), HSTU_ECANCELLED);

@@ -77,6 +77,7 @@ static hs_mat run(hs_device *dev, const attn_case *c, int64_t first, int64_t n_u
         .n_heads = c->n_heads,
         .dqk = c->dqk,
         .dv = c->dv,
+        .alpha = 1.0f,
         .inv_n = 1.0f / N,
         .bias = c->with_bias ? &bias : NULL};
     const hs_softmax_attn_args softmax = {.out = out,

@@ -6,6 +6,22 @@ static double ulp_of(double x)
     return fmax(ldexp(1.0, ilogb(fmax(fabs(x), 1e-37)) - 23), 1e-45);
 }
 
+/* rows x n scores with row distance ld; n_first as in hs_silu_fn. */
+static void run_silu(const hs_cpu_kernels *k, float *x, const float *bias, int64_t ld, float alpha, int64_t rows,
+    int64_t n, int64_t first)
+{
+    const hs_silu_tile t = {
+        .x = x, .bias = bias, .ld = ld, .alpha = alpha, .scale = 0.25f, .rows = rows, .n = n, .n_first = first};
+    k->silu(&t);
+}
+
+/* One row without bias and scales. */
+static void run_plain_silu(const hs_cpu_kernels *k, float *x, int64_t n)
+{
+    const hs_silu_tile t = {.x = x, .ld = n, .alpha = 1.0f, .scale = 1.0f, .rows = 1, .n = n, .n_first = n};
+    k->silu(&t);
+}
+
 /* All of silu's range in small steps, and what lies outside. */
 static void test_silu(void **state)
 {
@@ -18,9 +34,9 @@ static void test_silu(void **state)
             float x[N], z[N];
             for (int i = 0; i < N; i++)
                 x[i] = z[i] = -100.0f + 0.001f * (float)(block * N + i);
-            k->silu(x, NULL, N, 1.0f, 1, N, N);
+            run_plain_silu(k, x, N);
             float y[N];
-            k->finish(y, z, NULL, NULL, HS_ACT_SILU, N);
+            k->finish(y, z, NULL, NULL, HS_ACT_SILU, false, N);
             for (int i = 0; i < N; i++) {
                 const double want = silu_exact((double)z[i]);
                 check_near((double)x[i], want, 3 * ulp_of(want) + ldexp(1.0, -100), k->isa, "silu", block, i);
@@ -28,10 +44,10 @@ static void test_silu(void **state)
             }
         }
         float edge[4] = {INFINITY, NAN, 1e30f, -0.0f};
-        k->silu(edge, NULL, 4, 1.0f, 1, 4, 4);
+        run_plain_silu(k, edge, 4);
         assert_true(isinf(edge[0]) && isnan(edge[1]) && edge[2] == 1e30f && edge[3] == 0.0f);
         float low[3] = {-1e9f, -1e30f, -3e38f};
-        k->silu(low, NULL, 3, 1.0f, 1, 3, 3);
+        run_plain_silu(k, low, 3);
         for (int i = 0; i < 3; i++)
             check_near((double)low[i], 0.0, ldexp(1.0, -100), k->isa, "silu of a low score", 0, i);
     }
@@ -44,6 +60,7 @@ static void test_silu_tile_masks(void **state)
     {
         const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
         for (int64_t n = 1; n <= 40; n += 3) {
+            const float alpha = n % 2 ? 1.0f : 0.35f;
             for (int64_t n_first = -3; n_first <= n; n_first += 2) {
                 hs_mat x = mat_out(5, n, n + 2), z = mat_new(5, n, n + 2, FILL_SIGNED, 2);
                 hs_mat bias = mat_new(5, n, n + 2, FILL_SIGNED, 3);
@@ -51,12 +68,12 @@ static void test_silu_tile_masks(void **state)
                     for (int64_t j = 0; j < n; j++)
                         x.data[r * x.ld + j] = j < n_first + r ? z.data[r * x.ld + j] : NAN;
                 }
-                k->silu(x.data, bias.data, x.ld, 0.25f, 5, n, n_first);
+                run_silu(k, x.data, bias.data, x.ld, alpha, 5, n, n_first);
                 mat_check_gaps(&x);
                 for (int64_t r = 0; r < 5; r++) {
                     for (int64_t j = 0; j < n; j++) {
                         const int64_t at = r * x.ld + j;
-                        const float sum = z.data[at] + bias.data[at];
+                        const float sum = fmaf(alpha, z.data[at], bias.data[at]);
                         const double want = j < n_first + r ? 0.25 * silu_exact((double)sum) : 0.0;
                         check_near((double)x.data[at], want, 5 * ROUNDING * 2 * fabs(want), k->isa, "silu tile", r, j);
                     }
@@ -160,7 +177,17 @@ static double norm_bound(int64_t n, double largest, double far, double inv_sd)
     return ((double)(n + 8) * ROUNDING * (largest + far)) * inv_sd;
 }
 
-static void layer_norm_case(int isa, int64_t rows, int64_t n, float shift, bool with_add)
+static double affine_exact(double normed, const float *weight, const float *bias, int64_t c)
+{
+    return normed * (weight ? (double)weight[c] : 1.0) + (bias ? (double)bias[c] : 0.0);
+}
+
+static double weight_size(const float *weight, int64_t c)
+{
+    return weight ? fabs((double)weight[c]) : 1.0;
+}
+
+static void layer_norm_case(int isa, int64_t rows, int64_t n, float shift, bool with_add, int affine)
 {
     hs_device *dev = device_new(isa, 2);
     hs_mat x = mat_new(rows, n, n + 2, FILL_SIGNED, 21), add = mat_new(rows, n, n + 1, FILL_SIGNED, 22);
@@ -169,7 +196,12 @@ static void layer_norm_case(int isa, int64_t rows, int64_t n, float shift, bool 
             x.data[r * x.ld + c] += shift;
     }
     hs_mat out = mat_out(rows, n, n + 3);
-    hs_layer_norm_args a = {.out = out, .x = x, .eps = 1e-6f};
+    hs_mat weight = mat_new(1, n, n, FILL_SIGNED, 23), bias = mat_new(1, n, n, FILL_SIGNED, 24);
+    hs_layer_norm_args a = {.out = out,
+        .x = x,
+        .weight = affine & 1 ? weight.data : NULL,
+        .bias = affine & 2 ? bias.data : NULL,
+        .eps = 1e-6f};
     if (with_add)
         a.add = add;
     assert_int_equal(dev->table->layer_norm(dev, &a, NULL), HSTU_OK);
@@ -179,14 +211,18 @@ static void layer_norm_case(int isa, int64_t rows, int64_t n, float shift, bool 
         double mean = 0, inv_sd = 0, far = 0;
         moments_exact(xr, ar, n, (double)1e-6f, &mean, &inv_sd, &far);
         for (int64_t c = 0; c < n; c++) {
-            const double want = ((double)xr[c] + (ar ? (double)ar[c] : 0.0) - mean) * inv_sd;
-            const double bound = norm_bound(n, fabs((double)shift) + 2.0, far, inv_sd);
+            const double normed = ((double)xr[c] + (ar ? (double)ar[c] : 0.0) - mean) * inv_sd;
+            const double want = affine_exact(normed, a.weight, a.bias, c);
+            const double bound = norm_bound(n, fabs((double)shift) + 2.0, far, inv_sd) * weight_size(a.weight, c) +
+                                 ROUNDING * fabs(want);
             check_near((double)out.data[r * out.ld + c], want, bound, dev->isa, "layer_norm", r, c);
         }
     }
     a.out = x; /* in place */
     assert_int_equal(dev->table->layer_norm(dev, &a, NULL), HSTU_OK);
     mat_check_same_bits(&out, &x, "layer_norm in place");
+    hs_free(weight.data);
+    hs_free(bias.data);
     hs_free(x.data);
     hs_free(add.data);
     hs_free(out.data);
@@ -200,30 +236,39 @@ static void test_layer_norm(void **state)
     FOR_EACH_ISA(isa)
     {
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
-            layer_norm_case(isa, 3, sizes[s], 0.0f, true);
-            layer_norm_case(isa, 70, sizes[s], 3.0f, false);
+            for (int affine = 0; affine < 4; affine++)
+                layer_norm_case(isa, 3, sizes[s], 0.0f, true, affine);
+            layer_norm_case(isa, 70, sizes[s], 3.0f, false, 0);
         }
-        layer_norm_case(isa, 300, 511, 0.0f, true); /* large enough for several threads */
+        layer_norm_case(isa, 300, 511, 0.0f, true, 3); /* large enough for several threads */
     }
 }
 
-static void norm_gate_case(int isa, int64_t n, bool concat)
+static void norm_gate_case(int isa, int64_t n, bool concat, int affine)
 {
     hs_device *dev = device_new(isa, 1);
     const int64_t rows = 5, cols = concat ? 3 * n : n;
     hs_mat u = mat_new(rows, n, n + 2, FILL_SIGNED, 31), o = mat_new(rows, n, n + 1, FILL_SIGNED, 32);
     hs_mat out = mat_out(rows, cols, cols + 3);
-    const hs_norm_gate_args a = {.out = out, .u = u, .o = o, .eps = 1e-6f, .concat = concat};
+    hs_mat weight = mat_new(1, n, n, FILL_SIGNED, 33), bias = mat_new(1, n, n, FILL_SIGNED, 34);
+    const hs_norm_gate_args a = {.out = out,
+        .u = u,
+        .o = o,
+        .weight = affine & 1 ? weight.data : NULL,
+        .bias = affine & 2 ? bias.data : NULL,
+        .eps = 1e-6f,
+        .concat = concat};
     assert_int_equal(dev->table->norm_gate(dev, &a, NULL), HSTU_OK);
     mat_check_gaps(&out);
     for (int64_t r = 0; r < rows; r++) {
         const float *got = out.data + r * out.ld;
         double mean = 0, inv_sd = 0, far = 0;
         moments_exact(o.data + r * o.ld, NULL, n, (double)1e-6f, &mean, &inv_sd, &far);
-        const double bound = norm_bound(n, 1.0, far, inv_sd);
         for (int64_t c = 0; c < n; c++) {
             const float gate = u.data[r * u.ld + c];
-            const double normed = ((double)o.data[r * o.ld + c] - mean) * inv_sd;
+            const double plain = ((double)o.data[r * o.ld + c] - mean) * inv_sd;
+            const double normed = affine_exact(plain, a.weight, a.bias, c);
+            const double bound = norm_bound(n, 1.0, far, inv_sd) * weight_size(a.weight, c) + ROUNDING * fabs(normed);
             const int64_t at = concat ? 2 * n + c : c;
             check_near((double)got[at], (double)gate * normed, bound + ROUNDING * fabs(normed), dev->isa, "gate", r, c);
             if (concat) {
@@ -232,6 +277,8 @@ static void norm_gate_case(int isa, int64_t n, bool concat)
             }
         }
     }
+    hs_free(weight.data);
+    hs_free(bias.data);
     hs_free(u.data);
     hs_free(o.data);
     hs_free(out.data);
@@ -244,8 +291,10 @@ static void test_norm_gate(void **state)
     FOR_EACH_ISA(isa)
     {
         for (int64_t n = 1; n < 80; n += 1 + n / 3) {
-            norm_gate_case(isa, n, false);
-            norm_gate_case(isa, n, true);
+            for (int affine = 0; affine < 4; affine++) {
+                norm_gate_case(isa, n, false, affine);
+                norm_gate_case(isa, n, true, affine);
+            }
         }
     }
 }
@@ -259,10 +308,20 @@ static void test_scale_and_above(void **state)
         for (int64_t n = 1; n <= 200; n += 1 + n / 8) {
             hs_mat x = mat_new(1, n, n, FILL_SIGNED, 1), by = mat_new(1, n, n, FILL_SIGNED, 2);
             hs_mat want = mat_new(1, n, n, FILL_SIGNED, 1);
-            k->scale(x.data, by.data, n);
+            k->scale(x.data, by.data, NULL, n);
             for (int64_t j = 0; j < n; j++)
                 want.data[j] *= by.data[j];
             mat_check_same_bits(&x, &want, "scale");
+            k->scale(x.data, NULL, by.data, n);
+            for (int64_t j = 0; j < n; j++)
+                want.data[j] += by.data[j];
+            mat_check_same_bits(&x, &want, "scale by nothing and add");
+            k->scale(x.data, by.data, want.data, n);
+            for (int64_t j = 0; j < n; j++) {
+                const float product = want.data[j] * by.data[j];
+                want.data[j] += product;
+            }
+            mat_check_same_bits(&x, &want, "scale and add");
             const float t = x.data[n / 2];
             x.data[n / 3] = n > 2 ? NAN : x.data[n / 3];
             for (int or_equal = 0; or_equal < 2; or_equal++) {
@@ -278,40 +337,6 @@ static void test_scale_and_above(void **state)
             hs_free(want.data);
         }
     }
-}
-
-static void test_embed(void **state)
-{
-    (void)state;
-    enum { ROWS = 75, D = 19 };
-    hs_device *dev = device_new(0, 3);
-    hs_mat table = mat_new(11, D, D, FILL_SIGNED, 1), position = mat_new(6, D, D, FILL_SIGNED, 2);
-    int64_t id[ROWS], position_id[ROWS];
-    for (int64_t r = 0; r < ROWS; r++) {
-        id[r] = r * 7 % 11;
-        position_id[r] = r % 6;
-    }
-    hs_mat out = mat_out(ROWS, D, D + 4);
-    const hs_embed_args a = {.out = out,
-        .table = table.data,
-        .table_rows = 11,
-        .scale = 4.3589f,
-        .position = position.data,
-        .position_rows = 6,
-        .id = id,
-        .position_id = position_id};
-    assert_int_equal(dev->table->embed(dev, &a, NULL), HSTU_OK);
-    mat_check_gaps(&out);
-    for (int64_t r = 0; r < ROWS; r++) {
-        for (int64_t c = 0; c < D; c++) {
-            const float scaled = 4.3589f * table.data[id[r] * D + c];
-            assert_true(out.data[r * out.ld + c] == scaled + position.data[position_id[r] * D + c]);
-        }
-    }
-    hs_free(table.data);
-    hs_free(position.data);
-    hs_free(out.data);
-    hs_device_close(dev);
 }
 
 static void test_gather(void **state)
@@ -366,7 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_silu), cmocka_unit_test(test_silu_tile_masks),
         cmocka_unit_test(test_bias_row), cmocka_unit_test(test_softmax), cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_norm_gate), cmocka_unit_test(test_scale_and_above), cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_gather), cmocka_unit_test(test_l2_norm)};
+        cmocka_unit_test(test_norm_gate), cmocka_unit_test(test_scale_and_above), cmocka_unit_test(test_gather),
+        cmocka_unit_test(test_l2_norm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

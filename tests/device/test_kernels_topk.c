@@ -8,7 +8,7 @@ typedef struct topk_case {
     int64_t first, n_candidates;
     bool listed; /* every third row from `first` on */
     bool small;  /* few distinct values: many equal scores */
-    bool with_norm, with_seen;
+    bool with_norm, with_bias, with_seen;
 } topk_case;
 
 typedef struct scored {
@@ -25,7 +25,7 @@ static int compare_scored(const void *a, const void *b)
 }
 
 typedef struct topk_data {
-    hs_mat query, table, norm;
+    hs_mat query, table, norm, bias;
     int64_t *candidate, *seen_offset, *seen, *target;
 } topk_data;
 
@@ -34,6 +34,7 @@ static topk_data data_new(const topk_case *c)
     topk_data t = {.query = mat_new(c->n, c->d, c->d + 1, FILL_SIGNED, 1),
         .table = mat_new(c->table_rows, c->d, c->d, FILL_SIGNED, 2),
         .norm = mat_new(1, c->table_rows, c->table_rows, FILL_POSITIVE, 3),
+        .bias = mat_new(1, c->table_rows, c->table_rows, FILL_SIGNED, 4),
         .candidate = hs_alloc((size_t)c->n_candidates, sizeof(int64_t)),
         .seen_offset = hs_calloc((size_t)c->n + 1, sizeof(int64_t)),
         .seen = hs_alloc((size_t)(c->n * c->table_rows), sizeof(int64_t)),
@@ -76,6 +77,7 @@ static void data_free(topk_data *t)
     hs_free(t->query.data);
     hs_free(t->table.data);
     hs_free(t->norm.data);
+    hs_free(t->bias.data);
     hs_free(t->candidate);
     hs_free(t->seen_offset);
     hs_free(t->seen);
@@ -102,6 +104,8 @@ static int64_t sorted_scores(const topk_case *c, const topk_data *t, int64_t q, 
             score = fmaf(t->query.data[q * t->query.ld + j], t->table.data[id * c->d + j], score);
         if (c->with_norm)
             score *= t->norm.data[id];
+        if (c->with_bias)
+            score += t->bias.data[id];
         if (!isnan(score) && !was_seen(c, t, q, id))
             out[count++] = (scored){.id = id, .score = score};
     }
@@ -144,6 +148,7 @@ static void check_case(topk_case c)
                 .table = t.table.data,
                 .table_rows = c.table_rows,
                 .inv_norm = c.with_norm ? t.norm.data : NULL,
+                .bias = c.with_bias ? t.bias.data : NULL,
                 .candidate = c.listed ? t.candidate : NULL,
                 .first = c.first,
                 .n_candidates = c.n_candidates,
@@ -185,6 +190,22 @@ static void test_topk(void **state)
         .with_seen = true});
     /* so wide that a tile is 16 candidates */
     check_case((topk_case){.n = 3, .d = 4100, .table_rows = 50, .k = 4, .n_candidates = 50, .with_seen = true});
+}
+
+static void test_bias(void **state)
+{
+    (void)state;
+    check_case((topk_case){.n = 9, .d = 10, .table_rows = 700, .k = 12, .n_candidates = 700, .with_bias = true});
+    check_case((topk_case){.n = 5,
+        .d = 17,
+        .table_rows = 700,
+        .k = 6,
+        .first = 1,
+        .n_candidates = 200,
+        .listed = true,
+        .with_norm = true,
+        .with_bias = true,
+        .with_seen = true});
 }
 
 static void test_ties(void **state)
@@ -268,7 +289,8 @@ static void test_batch(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_topk), cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_sizes), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_batch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_topk), cmocka_unit_test(test_bias),
+        cmocka_unit_test(test_ties), cmocka_unit_test(test_sizes), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_batch)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

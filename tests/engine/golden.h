@@ -141,13 +141,18 @@ static inline void assert_close(
             stage, first, (double)found[first], (double)expected[first], largest, tolerance);
 }
 
-/* The golden files' rule for intermediate values: 1e-5 of the largest value. */
-static inline double relative_tolerance(const float *expected, int64_t n)
+static inline double largest_magnitude(const float *values, int64_t n)
 {
     double most = 0.0;
     for (int64_t i = 0; i < n; i++)
-        most = fmax(most, fabs((double)expected[i]));
-    return 1e-5 * most;
+        most = fmax(most, fabs((double)values[i]));
+    return most;
+}
+
+/* The golden files' rule for intermediate values: 1e-5 of the largest value. */
+static inline double relative_tolerance(const float *expected, int64_t n)
+{
+    return 1e-5 * largest_magnitude(expected, n);
 }
 
 #endif

@@ -9,10 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     hs_config config, again;
     hstu_error err;
-    if (hs_config_parse(&config, (const char *)data, size, "fuzz.json", &err) != HSTU_OK)
+    if (hs_config_parse(&config, (const char *)data, size, HS_CONFIG_ANY, "fuzz.json", &err) != HSTU_OK)
         return 0;
     char *text = hs_config_to_json(&config);
-    if (!text || hs_config_parse(&again, text, strlen(text), "again.json", &err) != HSTU_OK)
+    if (!text || hs_config_parse(&again, text, strlen(text), HS_CONFIG_ANY, "again.json", &err) != HSTU_OK)
         __builtin_trap();
     char *text_again = hs_config_to_json(&again);
     if (!text_again || strcmp(text, text_again) != 0)

@@ -1,4 +1,4 @@
-/* What must hold for whatever opens as a sequence file, and for the histories made from it. */
+/* What must hold for whatever opens as a sequence file, and for the histories and ranking samples made from it. */
 #ifndef FUZZ_DATASET_H
 #define FUZZ_DATASET_H
 
@@ -36,6 +36,31 @@ static inline void fuzz_histories(const hstu_dataset *dataset, hstu_protocol pro
     hstu_histories_close(h);
 }
 
+static inline void fuzz_samples(const hstu_dataset *dataset, int64_t max_item, hstu_truncation truncation)
+{
+    hstu_ranking_options options;
+    hstu_ranking_samples *x = NULL;
+    hstu_error err;
+    hstu_ranking_options_init(&options);
+    options.max_history = 1;
+    options.max_candidates = 1;
+    options.truncation = truncation;
+    options.split = HSTU_SPLIT_ALL;
+    if (hstu_ranking_samples_open(&x, dataset, &options, &err) != HSTU_OK) {
+        FUZZ_CHECK(err.code == HSTU_EINVAL && err.msg[0]);
+        return;
+    }
+    FUZZ_CHECK(x->n > 0 && x->offset[0] == 0 && x->cand_offset[0] == 0);
+    for (int64_t i = 0; i < x->n; i++) {
+        FUZZ_CHECK(x->offset[i + 1] == i + 1 && x->cand_offset[i + 1] == i + 1);
+        FUZZ_CHECK(x->item_id[i] >= 0 && x->item_id[i] <= max_item && x->cand_id[i] >= 0 && x->cand_id[i] <= max_item);
+        FUZZ_CHECK(x->action[i] >= 0 && x->action[i] <= 255 && x->label[i] >= 0 && x->label[i] <= 255);
+    }
+    for (int64_t i = 0; i < x->n_features * x->n; i++)
+        FUZZ_CHECK(x->feature[i] >= 1);
+    hstu_ranking_samples_close(x);
+}
+
 static inline void fuzz_dataset(const uint8_t *data, size_t size)
 {
     hstu_dataset *dataset = NULL;
@@ -50,6 +75,8 @@ static inline void fuzz_dataset(const uint8_t *data, size_t size)
     FUZZ_CHECK(info.name && info.n_users >= 0 && info.n_events >= 0 && (info.max_item < 0) == (info.n_events == 0));
     fuzz_histories(dataset, HSTU_PROTOCOL_LEAVE_ONE_OUT, info.max_item);
     fuzz_histories(dataset, HSTU_PROTOCOL_SESSIONS, info.max_item);
+    fuzz_samples(dataset, info.max_item, HSTU_TRUNCATION_OLDEST);
+    fuzz_samples(dataset, info.max_item, HSTU_TRUNCATION_NEWEST);
     hstu_dataset_close(dataset);
 }
 

@@ -36,18 +36,18 @@ static void check_rows(const hs_dynemb *t)
 {
     volatile float sum = 0.0f;
     for (uint32_t r = 0; r < t->world_size; r++) {
-        for (uint64_t i = 0; i < t->part[r].n_rows; i++) {
+        for (uint64_t i = 0; i < t->table.part[r].n_rows; i++) {
             int64_t key;
-            memcpy(&key, t->part[r].keys.data + 8 * i, sizeof key);
-            const float *row = hs_dynemb_find(t, key);
-            if ((const unsigned char *)row != t->part[r].values.data + 4 * t->dim * i)
+            memcpy(&key, t->rank[r].keys.data + 8 * i, sizeof key);
+            const float *row = hs_table_row(&t->table, key);
+            if ((const unsigned char *)row != t->rank[r].values.data + 4 * t->table.dim * i)
                 __builtin_trap();
-            for (uint64_t d = 0; d < t->dim; d++)
+            for (uint64_t d = 0; d < t->table.dim; d++)
                 sum += row[d];
         }
     }
     (void)sum;
-    (void)hs_dynemb_find(t, 0);
+    (void)hs_table_row(&t->table, 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -59,19 +59,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     at = data + 2;
     end = data + size;
     hs_dynemb t = {.folder = hs_strndup("fuzz", 4), .name = hs_strndup("t", 1), .world_size = 1 + data[0] % MAX_RANKS};
-    t.part = hs_calloc(t.world_size, sizeof *t.part);
+    t.rank = hs_calloc(t.world_size, sizeof *t.rank);
     for (uint32_t i = 0; i < 2 * t.world_size; i++)
         sizes[i] = take_size();
     for (uint32_t r = 0; r < t.world_size; r++) {
-        t.part[r].keys = take_file(sizes[2 * r]);
-        t.part[r].values = take_file(sizes[2 * r + 1]);
+        t.rank[r].keys = take_file(sizes[2 * r]);
+        t.rank[r].values = take_file(sizes[2 * r + 1]);
     }
     if (hs_dynemb_index(&t, data[1], &err) == HSTU_OK)
         check_rows(&t);
     for (uint32_t r = 0; r < t.world_size; r++) {
-        free((void *)(uintptr_t)t.part[r].keys.data);
-        free((void *)(uintptr_t)t.part[r].values.data);
-        t.part[r] = (hs_dynemb_part){0}; /* no maps: close must not unmap them */
+        free((void *)(uintptr_t)t.rank[r].keys.data);
+        free((void *)(uintptr_t)t.rank[r].values.data);
+        t.rank[r] = (hs_dynemb_rank){0}; /* no maps: close must not unmap them */
     }
     hs_dynemb_close(&t);
     return 0;

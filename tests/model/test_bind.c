@@ -116,7 +116,7 @@ static void test_families(void **state)
             const hs_recognised r = hs_family_recognise(&dict);
             assert_int_equal(r.family, cases[i].family);
             assert_int_equal(r.name != NULL, r.family != HS_FAMILY_UNKNOWN);
-            const bool runs = r.family == HS_FAMILY_HSTU || r.family == HS_FAMILY_SASREC;
+            const bool runs = r.family != HS_FAMILY_NV_RETRIEVAL && r.family != HS_FAMILY_DLRM_V3;
             assert_int_equal(r.not_supported != NULL, !runs && r.family != HS_FAMILY_UNKNOWN);
             if (r.family != HS_FAMILY_UNKNOWN)
                 assert_string_equal(r.group, groups[g]);
@@ -134,7 +134,7 @@ static void test_sizes_from_shapes(void **state)
     (void)state;
     made *m = make_hstu("model_state_dict", "module.");
     const hs_recognised r = hs_family_recognise(&m->dict);
-    hs_config_init(&c, "tensors");
+    hs_config_init(&c, HS_CONFIG_RETRIEVAL, "tensors");
     assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_OK);
     assert_int_equal(c.item_embedding_dim, 8);
     assert_int_equal(c.max_item_id, 9);
@@ -145,17 +145,17 @@ static void test_sizes_from_shapes(void **state)
     assert_false(c.concat_ua);
     assert_int_equal(c.dqk, 0); /* no tensor tells the number of heads */
 
-    hs_config_init(&c, "heads");
+    hs_config_init(&c, HS_CONFIG_RETRIEVAL, "heads");
     assert_int_equal(hs_config_settle(&c, "num_heads", 2, "test", &err), HSTU_OK);
     assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_OK);
     assert_int_equal(c.dqk, 2);
     assert_int_equal(c.dv, 3);
 
     entry(m, "0._o.weight")->tensor.shape[1] = entry(m, "1._o.weight")->tensor.shape[1] = 18;
-    hs_config_init(&c, "concat");
+    hs_config_init(&c, HS_CONFIG_RETRIEVAL, "concat");
     assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_OK);
     assert_true(c.concat_ua);
-    hs_config_init(&c, "mine.json");
+    hs_config_init(&c, HS_CONFIG_RETRIEVAL, "mine.json");
     assert_int_equal(hs_config_settle(&c, "concat_ua", 0, "test", &err), HSTU_OK);
     assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "mine.json: concat_ua is false, but the width of"));
@@ -168,7 +168,7 @@ static void contradicts(const char *key, int64_t value, const char *part)
     hstu_error err = {0};
     made *m = make_hstu("", "");
     const hs_recognised r = hs_family_recognise(&m->dict);
-    hs_config_init(&c, "mine.json");
+    hs_config_init(&c, HS_CONFIG_RETRIEVAL, "mine.json");
     assert_int_equal(hs_config_settle(&c, key, value, "test", &err), HSTU_OK);
     assert_int_equal(hs_infer(&c, &m->dict, &r, &err), HSTU_EINVAL);
     if (!strstr(err.msg, part) || !strstr(err.msg, "mine.json") || !strstr(err.msg, key))
@@ -192,7 +192,7 @@ static void bind(made *m, hs_binding *b, hs_config *c)
 {
     hstu_error err;
     const hs_recognised r = hs_family_recognise(&m->dict);
-    hs_config_init(c, "mine.json");
+    hs_config_init(c, HS_CONFIG_RETRIEVAL, "mine.json");
     assert_int_equal(hs_config_settle(c, "num_heads", 2, "test", &err), HSTU_OK);
     assert_int_equal(hs_config_settle(c, "dqk", 2, "test", &err), HSTU_OK);
     assert_int_equal(hs_config_settle(c, "dv", 3, "test", &err), HSTU_OK);
@@ -289,9 +289,9 @@ static hstu_status make_model(made *m, hs_device *dev, hs_model *out, hstu_error
 {
     hs_config c;
     const hs_recognised r = hs_family_recognise(&m->dict);
-    hs_config_init(&c, "mine.json");
+    hs_config_init(&c, HS_CONFIG_RETRIEVAL, "mine.json");
     assert_int_equal(hs_config_settle(&c, "num_heads", 2, "test", err), HSTU_OK);
-    return hs_model_bind(out, &c, dev, &m->dict, &r, err);
+    return hs_model_bind(out, &c, dev, &(hs_model_source){.dict = &m->dict, .recognised = &r}, false, err);
 }
 
 static hs_device *open_device(void)

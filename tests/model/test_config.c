@@ -16,7 +16,7 @@
 static hstu_status parse(hs_config *out, const char *text, hstu_error *err)
 {
     memset(out, 0, sizeof *out);
-    return hs_config_parse(out, text, strlen(text), "test.json", err);
+    return hs_config_parse(out, text, strlen(text), HS_CONFIG_ANY, "test.json", err);
 }
 
 /* The text is refused with this status and a sentence that holds `part`. */
@@ -32,7 +32,7 @@ static void refused(const char *text, hstu_status status, const char *part)
 static void open_ok(hs_config *config, const char *name)
 {
     hstu_error err;
-    if (hs_config_open(config, name, &err) != HSTU_OK)
+    if (hs_config_open(config, name, HS_CONFIG_ANY, &err) != HSTU_OK)
         fail_msg("%s: %s", name, err.msg);
 }
 
@@ -77,15 +77,16 @@ static void test_presets(void **state)
     size_t n = 0;
     (void)state;
     for (; hs_preset_name(n); n++) {
-        assert_true(hs_preset_find(&c, hs_preset_name(n)));
+        assert_true(hs_preset_find(&c, hs_preset_name(n), HS_CONFIG_ANY));
         assert_ptr_equal(c.source, hs_preset_name(n));
-        assert_int_equal(c.attention_n, c.max_sequence_length + 11);
+        if (c.family == HS_CONFIG_RETRIEVAL)
+            assert_int_equal(c.attention_n, c.max_sequence_length + 11);
         assert_non_null(c.dataset);
         hs_config_free(&c);
     }
-    assert_int_equal(n, 10);
+    assert_int_equal(n, 13);
 
-    assert_true(hs_preset_find(&c, "KuaiRand-GR"));
+    assert_true(hs_preset_find(&c, "KuaiRand-GR", HS_CONFIG_ANY));
     assert_int_equal(c.item_embedding_dim, 512);
     assert_int_equal(c.num_blocks, 6);
     assert_int_equal(c.num_heads * c.dqk, 512);
@@ -96,14 +97,14 @@ static void test_presets(void **state)
     assert_int_equal(c.max_item_id, 0); /* the data decide */
     assert_int_equal(c.session_max_sequence_length, 256);
 
-    assert_true(hs_preset_find(&c, "ml_1m_sasrec"));
+    assert_true(hs_preset_find(&c, "ml_1m_sasrec", HS_CONFIG_ANY));
     assert_int_equal(c.main_module, HS_MODULE_SASREC);
     assert_int_equal(c.ffn_hidden_dim, 50);
-    assert_true(hs_preset_find(&c, "amzn-books"));
+    assert_true(hs_preset_find(&c, "amzn-books", HS_CONFIG_ANY));
     assert_int_equal(c.shift_id_by, 1);
     assert_int_equal(c.max_item_id, 695762);
-    assert_false(hs_preset_find(&c, "ml-1"));
-    assert_false(hs_preset_find(&c, "ml-1m-"));
+    assert_false(hs_preset_find(&c, "ml-1", HS_CONFIG_ANY));
+    assert_false(hs_preset_find(&c, "ml-1m-", HS_CONFIG_ANY));
 }
 
 static void test_unknown_name(void **state)
@@ -111,7 +112,7 @@ static void test_unknown_name(void **state)
     hs_config c;
     hstu_error err;
     (void)state;
-    assert_int_equal(hs_config_open(&c, "kuairand_g", &err), HSTU_ENOENT);
+    assert_int_equal(hs_config_open(&c, "kuairand_g", HS_CONFIG_ANY, &err), HSTU_ENOENT);
     assert_non_null(strstr(err.msg, "kuairand_gr"));
     assert_non_null(strstr(err.msg, "amzn-books-sasrec"));
 }
@@ -151,7 +152,8 @@ static void test_fixed_values(void **state)
     hs_config c;
     (void)state;
     assert_int_equal(parse(&c, "{\"family\": \"retrieval\", \"time_bucket_divisor\": 0.301}", NULL), HSTU_OK);
-    refused("{\"family\": \"ranking\"}", HSTU_EUNSUP, "\"retrieval\"");
+    refused("{\"family\": \"generative\"}", HSTU_EUNSUP, "\"retrieval\"");
+    refused("{\"family\": 1}", HSTU_EFORMAT, "'family' must be a string");
     refused("{\"time_bucket_divisor\": 0.3}", HSTU_EUNSUP, "0.301");
     refused("{\"interaction_module_type\": \"MoL\"}", HSTU_EUNSUP, "DotProduct");
     refused("{\"normalization\": \"rel_bias\", \"enable_relative_attention_bias\": false}", HSTU_EUNSUP, "rel_bias");
@@ -226,7 +228,7 @@ static void test_json_round_trip(void **state)
     (void)state;
     for (size_t i = 0; hs_preset_name(i); i++) {
         hs_config c, again;
-        assert_true(hs_preset_find(&c, hs_preset_name(i)));
+        assert_true(hs_preset_find(&c, hs_preset_name(i), HS_CONFIG_ANY));
         char *text = hs_config_to_json(&c);
         assert_non_null(text);
         hstu_error err;
@@ -234,6 +236,7 @@ static void test_json_round_trip(void **state)
             fail_msg("%s: %s", hs_preset_name(i), err.msg);
         char *text_again = hs_config_to_json(&again);
         assert_string_equal(text, text_again);
+        assert_int_equal(again.family, c.family);
         assert_int_equal(again.dqk, c.dqk);
         assert_int_equal(again.protocol, c.protocol);
         assert_string_equal(again.dataset, c.dataset);
@@ -270,10 +273,16 @@ static void test_key_table(void **state)
 {
     int rows = 0;
     (void)state;
-    for (; hs_key_table[rows].name; rows++)
-        assert_int_equal(hs_key_find(hs_key_table[rows].name), rows);
-    assert_true(rows < 64); /* hs_config.given has a bit for each */
-    assert_int_equal(hs_key_find("N"), hs_key_find("attention_n"));
+    for (; hs_key_table[rows].name; rows++) {
+        for (int family = 0; hs_family_names[family]; family++) {
+            if (hs_key_table[rows].families & hs_key_families(family))
+                assert_int_equal(hs_key_find(hs_key_table[rows].name, family), rows);
+        }
+    }
+    assert_true(rows < 128); /* hs_config.given has a bit for each */
+    assert_int_equal(hs_key_find("N", HS_CONFIG_RETRIEVAL), hs_key_find("attention_n", HS_CONFIG_RETRIEVAL));
+    assert_int_equal(hs_key_find("N", HS_CONFIG_RANKING), hs_key_find("scaling_seqlen", HS_CONFIG_RANKING));
+    assert_int_equal(hs_key_find("attention_n", HS_CONFIG_RANKING), -1);
 }
 
 int main(void)

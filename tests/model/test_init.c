@@ -126,9 +126,9 @@ static void test_threads_leave_no_trace(void **state)
 static hstu_status make(const char *text, hs_device *dev, uint64_t seed, hs_model *out, hstu_error *err)
 {
     hs_config c;
-    if (hs_config_parse(&c, text, strlen(text), "mine.json", err) != HSTU_OK)
+    if (hs_config_parse(&c, text, strlen(text), HS_CONFIG_ANY, "mine.json", err) != HSTU_OK)
         fail_msg("%s", err->msg);
-    return hs_model_random(out, &c, dev, seed, err);
+    return hs_model_random(out, &c, dev, &(hs_model_random_options){.seed = seed}, err);
 }
 
 static const char small_hstu[] = "{\"max_sequence_length\": 20, \"item_embedding_dim\": 16, \"num_blocks\": 2, "
@@ -169,8 +169,8 @@ static void test_preset_parameters(void **state)
     (void)state;
     hs_device *dev = open_device(1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_true(hs_preset_find(&c, cases[i].name));
-        assert_int_equal(hs_model_random(&m, &c, dev, 1, &err), HSTU_OK);
+        assert_true(hs_preset_find(&c, cases[i].name, HS_CONFIG_ANY));
+        assert_int_equal(hs_model_random(&m, &c, dev, &(hs_model_random_options){.seed = 1}, &err), HSTU_OK);
         assert_int_equal(m.n_parameters, cases[i].parameters);
         hs_model_free(&m);
     }

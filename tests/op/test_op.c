@@ -9,6 +9,7 @@
 
 #include "op/op.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,26 +90,31 @@ static void test_embed(void **state)
 {
     (void)state;
     float table[6] = {1, 2, 3, 4, 5, 6}, out[4];
-    const int64_t id[2] = {2, 0}, position_id[2] = {0, 1}, bad[2] = {0, 3}, negative[2] = {-1, 0};
+    const int64_t position_id[2] = {0, 1}, bad[2] = {0, 3}, negative[2] = {-1, 0};
+    const void *row[2] = {table + 4, NULL};
     const hs_embed_args good = {.out = hs_mat_of(out, 2, 2),
-        .table = table,
-        .table_rows = 3,
+        .row = row,
+        .row_type = HS_F32,
         .scale = 2,
-        .id = id,
         .position = table,
         .position_rows = 2,
         .position_id = position_id};
     assert_int_equal(hs_op_embed(dev, &good, &err), HSTU_OK);
-    assert_true(out[0] == 11.0f && out[3] == 8.0f);
-    REFUSES(embed, good, x.id = bad, "3");
-    REFUSES(embed, good, x.id = negative, "-1");
-    REFUSES(embed, good, x.id = NULL, "id");
-    REFUSES(embed, good, x.table = NULL, "table");
-    REFUSES(embed, good, x.position = NULL, "position table is missing");
+    assert_true(out[0] == 11.0f && out[1] == 14.0f && out[2] == 3.0f && out[3] == 4.0f);
+    REFUSES(embed, good, x.position_id = bad, "3");
+    REFUSES(embed, good, x.position_id = negative, "-1");
+    REFUSES(embed, good, x.row = NULL, "list of rows");
+    REFUSES(embed, good, x.row_type = HS_F16, "fp32 or bf16");
+    REFUSES(embed, good, x.scale = INFINITY, "scale must be finite");
     REFUSES(embed, good, x.position_id = NULL, "position");
     REFUSES(embed, good, x.position_rows = 1, "position");
     REFUSES(embed, good, x.out.ld = 1, "impossible");
-    REFUSES(embed, good, x.table_rows = INT64_MAX, "rows");
+    REFUSES(embed, good, x.position_rows = INT64_MAX, "rows");
+    hs_embed_args no_position = good;
+    no_position.position = NULL;
+    no_position.position_id = NULL;
+    assert_int_equal(hs_op_embed(dev, &no_position, &err), HSTU_OK);
+    assert_true(out[0] == 10.0f && out[1] == 12.0f && out[2] == 0.0f && out[3] == 0.0f);
 }
 
 static void test_norms(void **state)
@@ -173,7 +179,7 @@ static void test_attn(void **state)
     float m[3 * 8] = {0}, position_w[7] = {0}, time_w[129] = {0};
     const uint8_t bucket[12] = {0};
     const int64_t offset[3] = {0, 2, 3}, short_offset[3] = {0, 2, 2}, bucket_offset[2] = {0, 4}, cols[2] = {2, 1};
-    const int64_t few[2] = {1, 1}, wide[2] = {4, 4};
+    const int64_t few[2] = {1, 1}, wide[2] = {4, 4}, none[2] = {0, 0}, negative[2] = {0, -1};
     hs_rel_bias bias = {.position_w = position_w,
         .n = 4,
         .time_w = time_w,
@@ -189,6 +195,7 @@ static void test_attn(void **state)
         .n_heads = 2,
         .dqk = 1,
         .dv = 1,
+        .alpha = 1,
         .inv_n = 1,
         .bias = &bias};
     assert_int_equal(hs_op_silu_attn(dev, &good, &err), HSTU_OK);
@@ -201,6 +208,20 @@ static void test_attn(void **state)
     REFUSES(silu_attn, good, x.out = x.q, "out and q overlap");
     REFUSES(silu_attn, good, x.out = hs_mat_cols(all, 5, 2), "out and v overlap");
     REFUSES(silu_attn, good, x.users.offset = short_offset, "end");
+    REFUSES(silu_attn, good, x.alpha = NAN, "alpha must be finite");
+    REFUSES(silu_attn, good, x.inv_n = -INFINITY, "inv_n must be finite");
+    REFUSES(silu_attn, good, x.n_candidates = wide, "candidates must be 0 to 2, but is 4");
+    REFUSES(silu_attn, good, x.n_candidates = negative, "candidates must be 0 to 1, but is -1");
+    REFUSES(silu_attn, good, x.n_context = wide, "contextual rows must be 0 to 2, but is 4");
+    REFUSES(silu_attn, good, x.n_context = negative, "contextual rows must be 0 to 1, but is -1");
+    REFUSES(silu_attn, good, x.n_context = cols; x.n_candidates = few, "contextual rows must be 0 to 1, but is 2");
+    hs_silu_attn_args kinds = good;
+    kinds.n_context = few;
+    kinds.n_candidates = none;
+    assert_int_equal(hs_op_silu_attn(dev, &kinds, &err), HSTU_OK);
+    kinds.n_candidates = cols;
+    kinds.n_context = none;
+    assert_int_equal(hs_op_silu_attn(dev, &kinds, &err), HSTU_OK);
     REFUSES(silu_attn, good, bias.time_w = NULL, "time_w");
     bias.time_w = time_w;
     REFUSES(silu_attn, good, bias.n = 1, "rows");
@@ -255,6 +276,15 @@ static void test_topk(void **state)
     const int64_t want[4] = {4, -1, 4, 1};
     assert_memory_equal(item, want, sizeof want);
     assert_true(rank[0] == 1 && rank[1] == 2);
+    hs_topk_args whole = good; /* id 0 is an item like any other */
+    const float bias[5] = {100, 0, 0, 0, 0};
+    whole.candidate = NULL;
+    whole.n_candidates = 5;
+    whole.seen = whole.seen_offset = NULL;
+    whole.bias = bias;
+    assert_int_equal(hs_op_topk(dev, &whole, &err), HSTU_OK);
+    assert_true(item[0] == 0 && item[1] == 4 && item[2] == 0 && item[3] == 4);
+    assert_true(score[0] == 101.0f && score[1] == 9.0f && score[2] == 102.0f && rank[0] == 2 && rank[1] == 5);
     REFUSES(topk, good, x.candidate = twice, "ascend");
     REFUSES(topk, good, x.candidate = outside, "5");
     REFUSES(topk, good, x.n_candidates = 6, "candidates");
@@ -286,7 +316,7 @@ static void test_empty(void **state)
     const hs_linear_args linear = {.out = none, .x = {.cols = 1, .ld = 1}, .w = packed};
     assert_int_equal(hs_op_linear(dev, &linear, &err), HSTU_OK);
     hs_op_pack_free(dev, packed);
-    assert_int_equal(hs_op_embed(dev, &(hs_embed_args){.out = none}, &err), HSTU_OK);
+    assert_int_equal(hs_op_embed(dev, &(hs_embed_args){.out = none, .row_type = HS_F32}, &err), HSTU_OK);
     assert_int_equal(hs_op_layer_norm(dev, &(hs_layer_norm_args){.out = none, .x = none}, &err), HSTU_OK);
     assert_int_equal(hs_op_norm_gate(dev, &(hs_norm_gate_args){.out = none, .u = none, .o = none}, &err), HSTU_OK);
     assert_int_equal(hs_op_gather(dev, &(hs_gather_args){.out = none, .x = none}, &err), HSTU_OK);

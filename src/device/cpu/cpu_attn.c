@@ -1,4 +1,4 @@
-/* Attention over jagged users: SiLU (research HSTU) and softmax (SASRec, softmax_rel_bias). A task is a run of one
+/* Attention over jagged users: SiLU (HSTU) and softmax (SASRec, softmax_rel_bias, decoder). A task is a run of one
  * user's rows. Both products are the gemm kernel's: keys are packed into panels of 16 for q . k, values are read where
  * they lie, and every element of the output is one chain over ascending keys. Masked keys of a row tile carry a weight
  * of exactly 0. */
@@ -21,7 +21,10 @@ typedef struct attn_job {
     hs_mat out, q, k, v;
     const hs_jagged *users;
     int64_t n_heads, dqk, dv;
-    float scale; /* 1 / N for SiLU */
+    const int64_t *n_context, *n_candidates;
+    float alpha, scale; /* of SiLU: before and after; of softmax: scale */
+    float after;        /* of SiLU with bf16: of the sum */
+    bool bf16;
     int64_t padded_n;
     const hs_rel_bias *bias;
     const hs_user_task *tasks;
@@ -57,19 +60,22 @@ static void bias_row(const attn_job *job, float *dst, int64_t user, int64_t row,
         b->bucket + b->bucket_offset[user] + row * b->bucket_cols[user] + first, n);
 }
 
-typedef struct silu_tile {
+/* A tile of SiLU attention: rows of one user that are of one kind, and the keys of one block that some of them see. */
+typedef struct row_tile {
     int64_t user, base; /* the user's first row in the matrices */
     int64_t row, rows;  /* of the user */
-    int64_t key, end;   /* keys of the block that some row of the tile sees */
-} silu_tile;
+    int64_t key, end;
+    bool causal; /* row i sees keys up to i; otherwise every row sees every key */
+} row_tile;
 
-static int64_t visible(const silu_tile *t, int64_t row)
+/* How many of the tile's keys the row sees. */
+static int64_t visible(const row_tile *t, int64_t row)
 {
-    const int64_t n = hs_min_i64(t->end, row + 1) - t->key;
+    const int64_t n = t->causal ? hs_min_i64(t->end, row + 1) - t->key : t->end - t->key;
     return n > 0 ? n : 0;
 }
 
-static void silu_tile_heads(const attn_job *job, const silu_tile *t, const float *panels, float *score, float *bias)
+static void silu_tile_heads(const attn_job *job, const row_tile *t, const float *panels, float *score, float *bias)
 {
     const int64_t ld = job->key_block, n_keys = t->end - t->key;
     for (int64_t r = 0; job->bias && r < t->rows; r++)
@@ -87,7 +93,16 @@ static void silu_tile_heads(const attn_job *job, const silu_tile *t, const float
             .k = job->dqk,
             .n = n_keys};
         job->kernels->gemm(&qk);
-        job->kernels->silu(score, job->bias ? bias : NULL, ld, job->scale, t->rows, n_keys, t->row + 1 - t->key);
+        const hs_silu_tile weights = {.x = score,
+            .bias = job->bias ? bias : NULL,
+            .ld = ld,
+            .alpha = job->alpha,
+            .scale = job->scale,
+            .rows = t->rows,
+            .n = n_keys,
+            .n_first = t->causal ? t->row + 1 - t->key : n_keys,
+            .bf16 = job->bf16};
+        job->kernels->silu(&weights);
         const hs_gemm av = {.c = job->out.data + first * job->out.ld + h * job->dv,
             .ldc = job->out.ld,
             .a = score,
@@ -103,31 +118,108 @@ static void silu_tile_heads(const attn_job *job, const silu_tile *t, const float
     }
 }
 
+/* The last term of a candidate's sum: itself. */
+static void own_term(const attn_job *job, int64_t user, int64_t row, bool accumulate)
+{
+    const int64_t at = job->users->offset[user] + row;
+    float bias = 0.0f;
+    if (job->bias)
+        bias_row(job, &bias, user, row, row, 1);
+    for (int64_t h = 0; h < job->n_heads; h++) {
+        float weight = 0.0f;
+        const hs_gemm qk = {.c = &weight,
+            .ldc = 1,
+            .a = job->q.data + at * job->q.ld + h * job->dqk,
+            .lda = job->q.ld,
+            .b = job->k.data + at * job->k.ld + h * job->dqk,
+            .ldb = 1,
+            .panel = HS_PANEL,
+            .rows = 1,
+            .k = job->dqk,
+            .n = 1};
+        job->kernels->gemm(&qk);
+        const hs_silu_tile activate = {.x = &weight,
+            .bias = job->bias ? &bias : NULL,
+            .ld = 1,
+            .alpha = job->alpha,
+            .scale = job->scale,
+            .rows = 1,
+            .n = 1,
+            .n_first = 1,
+            .bf16 = job->bf16};
+        job->kernels->silu(&activate);
+        const hs_gemm av = {.c = job->out.data + at * job->out.ld + h * job->dv,
+            .ldc = job->out.ld,
+            .a = &weight,
+            .lda = 1,
+            .b = job->v.data + at * job->v.ld + h * job->dv,
+            .ldb = job->v.ld,
+            .panel = HS_PANEL,
+            .rows = 1,
+            .k = 1,
+            .n = job->dv,
+            .accumulate = accumulate};
+        job->kernels->gemm(&av);
+    }
+}
+
+/* Where the kinds of rows of a user begin and end: contextual ones 0 .. context - 1, causal ones up to history - 1,
+ * then candidates. */
+typedef struct row_kinds {
+    int64_t context, history;
+} row_kinds;
+
+static row_kinds kinds_of(const attn_job *job, int64_t user)
+{
+    const int64_t rows = hs_user_rows(job->users, user);
+    return (row_kinds){.context = job->n_context ? job->n_context[user] : 0,
+        .history = rows - (job->n_candidates ? job->n_candidates[user] : 0)};
+}
+
+/* Tiles over the task's rows from .. to - 1 (as far as it has them), which are of one kind and see keys before `sees`.
+ * */
+static void silu_rows(const attn_job *job, const hs_user_task *task, int64_t from, int64_t to, int64_t sees,
+    bool causal, int64_t key, float *panels)
+{
+    const int64_t tile = job->kernels->row_tile, block = job->key_block;
+    const int64_t first = from > task->first ? from : task->first, end = hs_min_i64(to, task->end);
+    float *score = panels + block * job->n_heads * job->dqk;
+    float *bias = score + tile * block;
+    for (int64_t row = first; row < end; row += tile) {
+        const int64_t rows = hs_min_i64(tile, end - row);
+        const row_tile t = {.user = task->user,
+            .base = job->users->offset[task->user],
+            .row = row,
+            .rows = rows,
+            .key = key,
+            .end = hs_min_i64(key + block, causal ? row + rows : sees),
+            .causal = causal};
+        if (t.end > key)
+            silu_tile_heads(job, &t, panels, score, bias);
+    }
+}
+
 static void silu_task(void *context, int worker, int64_t index)
 {
     const attn_job *job = context;
     const hs_user_task *task = &job->tasks[index];
-    const int64_t base = job->users->offset[task->user];
-    const int64_t tile = job->kernels->row_tile, block = job->key_block;
+    const int64_t base = job->users->offset[task->user], block = job->key_block;
+    const row_kinds kinds = kinds_of(job, task->user);
+    const int64_t history = kinds.history;
+    const bool causal = task->first >= kinds.context && task->end <= history;
+    const int64_t sees = causal ? task->end : history;
     float *panels = (float *)(void *)(job->scratch + (size_t)worker * job->each);
-    float *score = panels + block * job->n_heads * job->dqk;
-    float *bias = score + tile * block;
-    for (int64_t key = 0; key < task->end; key += block) {
-        const int64_t key_end = hs_min_i64(key + block, task->end);
+    for (int64_t key = 0; key < sees; key += block) {
         for (int64_t h = 0; h < job->n_heads; h++)
-            pack_keys(job, panels + h * block * job->dqk, base, key, key_end, h);
-        for (int64_t row = task->first; row < task->end; row += tile) {
-            const int64_t rows = hs_min_i64(tile, task->end - row);
-            const silu_tile t = {.user = task->user,
-                .base = base,
-                .row = row,
-                .rows = rows,
-                .key = key,
-                .end = hs_min_i64(key_end, row + rows)};
-            if (t.end > key)
-                silu_tile_heads(job, &t, panels, score, bias);
-        }
+            pack_keys(job, panels + h * block * job->dqk, base, key, hs_min_i64(key + block, sees), h);
+        silu_rows(job, task, 0, kinds.context, history, false, key, panels);
+        silu_rows(job, task, kinds.context, history, history, true, key, panels);
+        silu_rows(job, task, history, INT64_MAX, history, false, key, panels);
     }
+    for (int64_t row = history > task->first ? history : task->first; row < task->end; row++)
+        own_term(job, task->user, row, history > 0);
+    for (int64_t row = task->first; job->bf16 && row < task->end; row++)
+        job->kernels->round_bf16(job->out.data + (base + row) * job->out.ld, job->after, job->out.cols);
 }
 
 /* Lists the tasks in shared scratch, with `floats` of scratch for each worker, and runs fn for `per_task` times as
@@ -162,7 +254,12 @@ hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_er
         .n_heads = a->n_heads,
         .dqk = a->dqk,
         .dv = a->dv,
-        .scale = a->inv_n,
+        .n_context = a->n_context,
+        .n_candidates = a->n_candidates,
+        .alpha = a->alpha,
+        .scale = a->bf16 ? 1.0f : a->inv_n,
+        .after = a->inv_n,
+        .bf16 = a->bf16,
         .bias = a->bias,
         .key_block = key_block_of(a->n_heads * a->dqk)};
     const size_t floats = (size_t)job.key_block * (size_t)(a->n_heads * a->dqk + 2 * cpu->kernels->row_tile);
@@ -210,6 +307,8 @@ static void softmax_task(void *context, int worker, int64_t index)
         if (job->bias)
             bias_row(job, bias, task->user, row, 0, n);
         job->kernels->softmax(s, job->bias ? bias : NULL, job->scale, n);
+        if (job->bf16)
+            job->kernels->round_bf16(s, 1.0f, row + 1);
         memset(s + row + 1, 0, (size_t)(task->end - row - 1) * sizeof *s);
     }
     const int64_t tile = job->kernels->row_tile;
@@ -226,6 +325,8 @@ static void softmax_task(void *context, int worker, int64_t index)
             .k = row + rows,
             .n = job->dv};
         job->kernels->gemm(&pv);
+        for (int64_t r = 0; job->bf16 && r < rows; r++)
+            job->kernels->round_bf16(pv.c + r * pv.ldc, 1.0f, job->dv);
     }
 }
 
@@ -248,6 +349,7 @@ hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, h
         .dv = a->dv,
         .scale = a->scale,
         .padded_n = a->padded_n,
+        .bf16 = a->bf16,
         .bias = a->bias,
         .key_block = key_block_of(a->dqk),
         .score_ld = hs_ceil_div_i64(width, HS_PANEL) * HS_PANEL};

@@ -77,7 +77,7 @@ static void linear_strip(const linear_job *job, int64_t row, int64_t rows, int64
     for (int64_t r = 0; r < rows; r++) {
         job->kernels->finish(a->out.data + (row + r) * a->out.ld + col, sums + r * STRIP,
             a->bias ? a->bias + col : NULL,
-            a->residual.data ? a->residual.data + (row + r) * a->residual.ld + col : NULL, a->act, cols);
+            a->residual.data ? a->residual.data + (row + r) * a->residual.ld + col : NULL, a->act, a->bf16, cols);
     }
 }
 

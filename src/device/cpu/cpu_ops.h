@@ -26,16 +26,36 @@ typedef void hs_gemm_fn(const hs_gemm *g);
 /* dst[t * 16 + r] = row[r][t] for r < n_rows <= 16, t < d; 0 for r >= n_rows. dst [d, 16], 64-byte aligned. */
 typedef void hs_pack_panel_fn(float *dst, const float *const *row, int64_t n_rows, int64_t d);
 
-/* out[o] = act(sum[o] + bias[o]) + residual[o], o < n; bias and residual may be NULL; out may be residual or sum.
+/* x[j] = scale * x[j], rounded to bfloat16 as hs_f32_to_bf16 (base/half.h) does and widened again. Equal in every
+ * instruction set. */
+typedef void hs_round_bf16_fn(float *x, float scale, int64_t n);
+
+/* out[j] = scale * x[j] + position[j] in one fused multiply-add, or scale * x[j] where position is NULL. x: n values of
+ * `type`, HS_F32 or HS_BF16, at any address; NULL: zeros. With `bf16` x[j] and the result are rounded as by
+ * hs_round_bf16_fn. Equal in every instruction set. */
+typedef void hs_embed_fn(
+    float *out, const void *x, hs_dtype type, float scale, const float *position, bool bf16, int64_t n);
+
+/* out[o] = act(sum[o] + bias[o]) + residual[o], o < n; bias and residual may be NULL; out may be residual or sum. With
+ * `bf16` act's argument and value are rounded to bfloat16 (where there is an act), and so is the result.
  * Check: SiLU as in hs_silu_fn; GELU is erff's, ReLU exact. ReLU passes NaN on. */
 typedef void hs_finish_fn(
-    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n);
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n);
 
-/* A causal tile of scores: row r sees its first min(n, n_first + r) columns (none if that is negative), where
- * x[r, j] = scale * silu(x[r, j] + bias[r, j]), silu(z) = z / (1 + exp(-z)) with a true division; in the columns up to
- * n that it does not see, x becomes exactly 0 whatever it was. x and bias [rows, n] with the same ld; bias may be NULL.
+/* A tile of scores: row r sees its first min(n, n_first + r) columns (none if that is negative), where
+ * x[r, j] = scale * silu(z), z = alpha * x[r, j] + bias[r, j] in one fused multiply-add, silu(z) = z / (1 + exp(-z))
+ * with a true division; in the columns up to n that it does not see, x becomes exactly 0 whatever it was. x and bias
+ * [rows, n] with the same ld; bias may be NULL. With `bf16` the result is rounded to bfloat16.
  * Check with scale 1: |err| <= 3 ulp of the result + 2^-100 (below z = -88). */
-typedef void hs_silu_fn(float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first);
+typedef struct hs_silu_tile {
+    float *x;
+    const float *bias;
+    int64_t ld;
+    float alpha, scale;
+    int64_t rows, n, n_first;
+    bool bf16;
+} hs_silu_tile;
+typedef void hs_silu_fn(const hs_silu_tile *t);
 
 /* out[j] = position[j] + time[bucket[j]], j < n: one rounding, so equal in every instruction set. */
 typedef void hs_bias_row_fn(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n);
@@ -45,17 +65,25 @@ typedef void hs_bias_row_fn(float *out, const float *position, const float *time
  * sum's n * FLT_EPSILON / 2; elements below e^-87 of the largest may come out as about 1e-38 instead. */
 typedef void hs_softmax_fn(float *x, const float *bias, float scale, int64_t n);
 
-/* out = (x + add - mean) / sqrt(var + eps), two passes, biased variance, lane order fixed by n. add may be NULL; out
- * may be x or add. Check, with u = FLT_EPSILON / 2 and y = x + add:
- *   |err| <= (n + 8) * u * (max |y| + max |y - mean|) / sqrt(var + eps). */
-typedef void hs_layer_norm_fn(float *out, const float *x, const float *add, int64_t n, float eps);
+/* weight and bias [n] of a layer norm, each or both NULL, and its eps: on = (y - mean) / sqrt(var + eps) becomes
+ * on * weight + bias (one fused multiply-add where both are there). */
+typedef struct hs_affine {
+    const float *weight, *bias;
+    float eps;
+} hs_affine;
+
+/* out = layer norm of y = x + add, two passes, biased variance, lane order fixed by n. add may be NULL; out may be x or
+ * add. Check, with u = FLT_EPSILON / 2:
+ *   |err| <= (n + 8) * u * (max |y| + max |y - mean|) / sqrt(var + eps) * |weight| + u * |out|. */
+typedef void hs_layer_norm_fn(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine);
 
 /* On = layer norm of o [n]; out [n] = u * On, or with `concat` out [3 n] = u, On, u * On. out overlaps neither u nor o
  * with concat; without it out may be u or o. */
-typedef void hs_norm_gate_fn(float *out, const float *u, const float *o, int64_t n, float eps, bool concat);
+typedef void hs_norm_gate_fn(
+    float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat);
 
-/* x[j] *= by[j]. */
-typedef void hs_scale_fn(float *x, const float *by, int64_t n);
+/* x[j] = x[j] * by[j] + add[j], two roundings; by and add may each be NULL. */
+typedef void hs_scale_fn(float *x, const float *by, const float *add, int64_t n);
 
 /* Bit j of mask [ceil(n / 64)] = x[j] > t, or with `or_equal` x[j] >= t; false for NaN; bits past n are 0. */
 typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal);

@@ -37,17 +37,12 @@ static hstu_status run_rows(hs_device *dev, const hs_mat *out,
     return HSTU_OK;
 }
 
-/* Two roundings, scale then add, as the references' E * sqrt(D) + P has. */
 static void embed_row(const hs_cpu_kernels *kernels, const void *args, int64_t row)
 {
     const hs_embed_args *a = args;
-    (void)kernels;
     const int64_t d = a->out.cols;
-    float *out = a->out.data + row * a->out.ld;
-    const float *from = a->table + a->id[row] * d;
-    const float *position = a->position + a->position_id[row] * d;
-    for (int64_t c = 0; c < d; c++)
-        out[c] = a->scale * from[c] + position[c];
+    kernels->embed(a->out.data + row * a->out.ld, a->row[row], a->row_type, a->scale,
+        a->position ? a->position + a->position_id[row] * d : NULL, a->bf16, d);
 }
 
 hstu_status hs_cpu_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
@@ -59,8 +54,12 @@ hstu_status hs_cpu_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err
 static void layer_norm_row(const hs_cpu_kernels *kernels, const void *args, int64_t row)
 {
     const hs_layer_norm_args *a = args;
-    kernels->layer_norm(a->out.data + row * a->out.ld, a->x.data + row * a->x.ld,
-        a->add.data ? a->add.data + row * a->add.ld : NULL, a->out.cols, a->eps);
+    const hs_affine affine = {.weight = a->weight, .bias = a->bias, .eps = a->eps};
+    float *out = a->out.data + row * a->out.ld;
+    kernels->layer_norm(
+        out, a->x.data + row * a->x.ld, a->add.data ? a->add.data + row * a->add.ld : NULL, a->out.cols, &affine);
+    if (a->bf16)
+        kernels->round_bf16(out, 1.0f, a->out.cols);
 }
 
 hstu_status hs_cpu_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err)
@@ -72,8 +71,11 @@ hstu_status hs_cpu_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_
 static void norm_gate_row(const hs_cpu_kernels *kernels, const void *args, int64_t row)
 {
     const hs_norm_gate_args *a = args;
-    kernels->norm_gate(a->out.data + row * a->out.ld, a->u.data + row * a->u.ld, a->o.data + row * a->o.ld, a->o.cols,
-        a->eps, a->concat);
+    const hs_affine affine = {.weight = a->weight, .bias = a->bias, .eps = a->eps};
+    float *out = a->out.data + row * a->out.ld;
+    kernels->norm_gate(out, a->u.data + row * a->u.ld, a->o.data + row * a->o.ld, a->o.cols, &affine, a->concat);
+    if (a->bf16)
+        kernels->round_bf16(out, 1.0f, a->out.cols);
 }
 
 hstu_status hs_cpu_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err)
@@ -98,16 +100,19 @@ hstu_status hs_cpu_gather(hs_device *dev, const hs_gather_args *a, hstu_error *e
 static void l2_norm_row(const hs_cpu_kernels *kernels, const void *args, int64_t row)
 {
     const hs_l2_norm_args *a = args;
-    (void)kernels;
     const float *x = a->x.data + row * a->x.ld;
     float *out = a->out.data + row * a->out.ld;
     double sum = 0;
     for (int64_t c = 0; c < a->out.cols; c++)
         sum += (double)x[c] * (double)x[c];
-    const float norm = (float)sqrt(sum);
+    float norm = (float)sqrt(sum);
+    if (a->bf16)
+        kernels->round_bf16(&norm, 1.0f, 1);
     const float by = norm < a->eps ? a->eps : norm; /* a NaN norm stays */
     for (int64_t c = 0; c < a->out.cols; c++)
         out[c] = x[c] / by;
+    if (a->bf16)
+        kernels->round_bf16(out, 1.0f, a->out.cols);
 }
 
 hstu_status hs_cpu_l2_norm(hs_device *dev, const hs_l2_norm_args *a, hstu_error *err)

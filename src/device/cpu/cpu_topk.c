@@ -26,7 +26,7 @@ typedef struct topk_job {
     hs_scored *best;     /* [n_parts, n, k] */
     query_state *state;  /* [n_parts, n] */
     float *target_score; /* [n]; NaN: rank 0 */
-    char *scratch;       /* of worker 0: panels [tile, D], scores [row_tile, tile], norms [tile] */
+    char *scratch;       /* of worker 0: panels [tile, D], scores [row_tile, tile], norms and biases [tile] */
     size_t each;
 } topk_job;
 
@@ -94,8 +94,7 @@ static void target_task(void *context, int worker, int64_t query)
             .k = d,
             .n = 1};
         job->kernels->gemm(&g);
-        if (a->inv_norm)
-            score *= a->inv_norm[id];
+        job->kernels->scale(&score, a->inv_norm ? a->inv_norm + id : NULL, a->bias ? a->bias + id : NULL, 1);
     }
     job->target_score[query] = score;
 }
@@ -174,10 +173,12 @@ static void score_tile(const topk_job *job, int64_t part, float *panels, int64_t
     const hs_topk_args *a = job->a;
     const int64_t d = a->query.cols, row_tile = job->kernels->row_tile;
     float *score = panels + job->tile * d;
-    float *norm = score + row_tile * job->tile;
+    float *norm = score + row_tile * job->tile, *bias = norm + job->tile;
     pack_tile(job, panels, begin, n);
     for (int64_t j = 0; a->inv_norm && j < n; j++)
         norm[j] = a->inv_norm[id_at(a, begin + j)];
+    for (int64_t j = 0; a->bias && j < n; j++)
+        bias[j] = a->bias[id_at(a, begin + j)];
     for (int64_t query = 0; query < a->query.rows; query += row_tile) {
         const int64_t rows = hs_min_i64(row_tile, a->query.rows - query);
         const hs_gemm g = {.c = score,
@@ -192,8 +193,8 @@ static void score_tile(const topk_job *job, int64_t part, float *panels, int64_t
             .n = n};
         job->kernels->gemm(&g);
         for (int64_t r = 0; r < rows; r++) {
-            if (a->inv_norm)
-                job->kernels->scale(score + r * job->tile, norm, n);
+            if (a->inv_norm || a->bias)
+                job->kernels->scale(score + r * job->tile, a->inv_norm ? norm : NULL, a->bias ? bias : NULL, n);
             use_scores(job, part, query + r, score + r * job->tile, begin, n);
         }
     }
@@ -263,7 +264,7 @@ static hstu_status plan_memory(hs_cpu *cpu, topk_job *job, hstu_error *err)
         return hs_fail_nomem(err, SIZE_MAX, "the heaps of top-k");
     best = hs_cpu_round64(best);
     state = hs_cpu_round64(state);
-    job->each = hs_cpu_round64(panels + (size_t)((cpu->kernels->row_tile + 1) * job->tile) * sizeof(float));
+    job->each = hs_cpu_round64(panels + (size_t)((cpu->kernels->row_tile + 2) * job->tile) * sizeof(float));
     const size_t shared = best + state + hs_cpu_round64(n * sizeof(float));
     char *scratch = NULL;
     HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));

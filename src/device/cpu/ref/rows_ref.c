@@ -1,9 +1,44 @@
 /* The definition of the kernels that work on one row: epilogue, SiLU, bias, softmax, layer norms, score scans. Sums are
  * in double, so that the tuned kernels are judged against something better than themselves. */
+#include "base/half.h"
 #include "device/cpu/cpu_ops.h"
 
 #include <math.h>
 #include <string.h>
+
+static float to_bf16(float x)
+{
+    return hs_bf16_to_f32(hs_f32_to_bf16(x));
+}
+
+void hs_round_bf16_ref(float *x, float scale, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++)
+        x[j] = to_bf16(scale * x[j]);
+}
+
+static float value_at(const void *x, hs_dtype type, int64_t j)
+{
+    float value = 0.0f;
+    uint16_t bits = 0;
+    if (!x)
+        return value;
+    if (type == HS_BF16) {
+        memcpy(&bits, (const char *)x + (size_t)j * sizeof bits, sizeof bits);
+        return hs_bf16_to_f32(bits);
+    }
+    memcpy(&value, (const char *)x + (size_t)j * sizeof value, sizeof value);
+    return value;
+}
+
+void hs_embed_ref(float *out, const void *x, hs_dtype type, float scale, const float *position, bool bf16, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const float value = bf16 ? to_bf16(value_at(x, type, j)) : value_at(x, type, j);
+        const float y = position ? fmaf(scale, value, position[j]) : scale * value;
+        out[j] = bf16 ? to_bf16(y) : y;
+    }
+}
 
 static float silu(float z)
 {
@@ -25,20 +60,26 @@ static float activate(float z, hs_activation act)
     return z;
 }
 
-void hs_finish_ref(float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n)
+void hs_finish_ref(
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n)
 {
+    const bool inside = bf16 && act != HS_ACT_NONE;
     for (int64_t o = 0; o < n; o++) {
-        const float y = activate(bias ? sum[o] + bias[o] : sum[o], act);
-        out[o] = residual ? y + residual[o] : y;
+        const float z = bias ? sum[o] + bias[o] : sum[o];
+        const float a = inside ? to_bf16(activate(to_bf16(z), act)) : activate(z, act);
+        const float y = residual ? a + residual[o] : a;
+        out[o] = bf16 ? to_bf16(y) : y;
     }
 }
 
-void hs_silu_ref(float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first)
+void hs_silu_ref(const hs_silu_tile *t)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t j = 0; j < n; j++) {
-            float *at = &x[r * ld + j];
-            *at = j < n_first + r ? scale * silu(bias ? *at + bias[r * ld + j] : *at) : 0.0f;
+    for (int64_t r = 0; r < t->rows; r++) {
+        for (int64_t j = 0; j < t->n; j++) {
+            float *x = &t->x[r * t->ld + j];
+            const float z = t->bias ? fmaf(t->alpha, *x, t->bias[r * t->ld + j]) : t->alpha * *x;
+            const float y = j < t->n_first + r ? t->scale * silu(z) : 0.0f;
+            *x = t->bf16 ? to_bf16(y) : y;
         }
     }
 }
@@ -83,20 +124,26 @@ static void moments(double *mean, double *inv_sd, const float *x, const float *a
     *inv_sd = 1.0 / sqrt(squares / (double)n + (double)eps);
 }
 
-void hs_layer_norm_ref(float *out, const float *x, const float *add, int64_t n, float eps)
+static float affine_at(double normed, const hs_affine *affine, int64_t c)
 {
-    double mean = 0, inv_sd = 0;
-    moments(&mean, &inv_sd, x, add, n, eps);
-    for (int64_t c = 0; c < n; c++)
-        out[c] = (float)(((double)sum_at(x, add, c) - mean) * inv_sd);
+    const double scaled = affine->weight ? normed * (double)affine->weight[c] : normed;
+    return (float)(affine->bias ? scaled + (double)affine->bias[c] : scaled);
 }
 
-void hs_norm_gate_ref(float *out, const float *u, const float *o, int64_t n, float eps, bool concat)
+void hs_layer_norm_ref(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
 {
     double mean = 0, inv_sd = 0;
-    moments(&mean, &inv_sd, o, NULL, n, eps);
+    moments(&mean, &inv_sd, x, add, n, affine->eps);
+    for (int64_t c = 0; c < n; c++)
+        out[c] = affine_at(((double)sum_at(x, add, c) - mean) * inv_sd, affine, c);
+}
+
+void hs_norm_gate_ref(float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat)
+{
+    double mean = 0, inv_sd = 0;
+    moments(&mean, &inv_sd, o, NULL, n, affine->eps);
     for (int64_t c = 0; c < n; c++) {
-        const float normed = (float)(((double)o[c] - mean) * inv_sd);
+        const float normed = affine_at(((double)o[c] - mean) * inv_sd, affine, c);
         const float gated = u[c] * normed;
         if (concat) {
             out[c] = u[c];
@@ -108,10 +155,12 @@ void hs_norm_gate_ref(float *out, const float *u, const float *o, int64_t n, flo
     }
 }
 
-void hs_scale_ref(float *x, const float *by, int64_t n)
+void hs_scale_ref(float *x, const float *by, const float *add, int64_t n)
 {
-    for (int64_t j = 0; j < n; j++)
-        x[j] *= by[j];
+    for (int64_t j = 0; j < n; j++) {
+        const float product = by ? x[j] * by[j] : x[j];
+        x[j] = add ? product + add[j] : product;
+    }
 }
 
 void hs_above_ref(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)

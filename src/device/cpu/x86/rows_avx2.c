@@ -3,28 +3,38 @@
 
 #include "device/cpu/x86/rows_vec.h"
 
+void hs_round_bf16_avx2(float *x, float scale, int64_t n)
+{
+    v_round_row(x, scale, n);
+}
+
+void hs_embed_avx2(float *out, const void *x, hs_dtype type, float scale, const float *position, bool bf16, int64_t n)
+{
+    v_embed_row(out, x, type, scale, position, bf16, n);
+}
+
 void hs_finish_avx2(
-    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n)
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n)
 {
     switch (act) { /* a literal in each call keeps the choice out of the loop */
     case HS_ACT_NONE:
-        v_finish_row(out, sum, bias, residual, HS_ACT_NONE, n);
+        v_finish_row(out, sum, bias, residual, HS_ACT_NONE, bf16, n);
         break;
     case HS_ACT_SILU:
-        v_finish_row(out, sum, bias, residual, HS_ACT_SILU, n);
+        v_finish_row(out, sum, bias, residual, HS_ACT_SILU, bf16, n);
         break;
     case HS_ACT_RELU:
-        v_finish_row(out, sum, bias, residual, HS_ACT_RELU, n);
+        v_finish_row(out, sum, bias, residual, HS_ACT_RELU, bf16, n);
         break;
     case HS_ACT_GELU:
-        v_finish_row(out, sum, bias, residual, HS_ACT_GELU, n);
+        v_finish_row(out, sum, bias, residual, HS_ACT_GELU, bf16, n);
         break;
     }
 }
 
-void hs_silu_avx2(float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first)
+void hs_silu_avx2(const hs_silu_tile *t)
 {
-    v_silu_tile(x, bias, ld, scale, rows, n, n_first);
+    v_silu_rows(t);
 }
 
 void hs_bias_row_avx2(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n)
@@ -37,19 +47,19 @@ void hs_softmax_avx2(float *x, const float *bias, float scale, int64_t n)
     v_softmax_row(x, bias, scale, n);
 }
 
-void hs_layer_norm_avx2(float *out, const float *x, const float *add, int64_t n, float eps)
+void hs_layer_norm_avx2(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
 {
-    v_layer_norm_row(out, x, add, n, eps);
+    v_layer_norm_row(out, x, add, n, affine);
 }
 
-void hs_norm_gate_avx2(float *out, const float *u, const float *o, int64_t n, float eps, bool concat)
+void hs_norm_gate_avx2(float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat)
 {
-    v_norm_gate_row(out, u, o, n, eps, concat);
+    v_norm_gate_row(out, u, o, n, affine, concat);
 }
 
-void hs_scale_avx2(float *x, const float *by, int64_t n)
+void hs_scale_avx2(float *x, const float *by, const float *add, int64_t n)
 {
-    v_scale_row(x, by, n);
+    v_scale_row(x, by, add, n);
 }
 
 void hs_above_avx2(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)

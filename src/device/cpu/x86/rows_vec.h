@@ -47,39 +47,74 @@ static inline v_f32 v_activate(v_f32 z, hs_activation act)
     return z;
 }
 
+static inline void v_round_row(float *x, float scale, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += V_LANES)
+        v_store(x + j, v_to_bf16(v_mul(v_set(scale), v_load(x + j, n - j))), n - j);
+}
+
+/* Elements j .. of the n at x, zeros behind. */
+static inline v_f32 v_value_at(const void *x, hs_dtype type, int64_t j, int64_t n)
+{
+    if (!x)
+        return v_set(0.0f);
+    if (type == HS_BF16)
+        return v_load_bf16((const char *)x + j * 2, n - j);
+    return v_load((const float *)(const void *)((const char *)x + j * 4), n - j);
+}
+
+static inline void v_embed_row(
+    float *out, const void *x, hs_dtype type, float scale, const float *position, bool bf16, int64_t n)
+{
+    const v_f32 s = v_set(scale);
+    for (int64_t j = 0; j < n; j += V_LANES) {
+        v_f32 v = v_value_at(x, type, j, n);
+        if (bf16)
+            v = v_to_bf16(v);
+        v = position ? v_fma(s, v, v_load(position + j, n - j)) : v_mul(s, v);
+        v_store(out + j, bf16 ? v_to_bf16(v) : v, n - j);
+    }
+}
+
 static inline void v_finish_row(
-    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, int64_t n)
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n)
 {
     for (int64_t o = 0; o < n; o += V_LANES) {
         v_f32 y = v_load(sum + o, n - o);
         if (bias)
             y = v_add(y, v_load(bias + o, n - o));
-        y = v_activate(y, act);
+        if (bf16 && act != HS_ACT_NONE)
+            y = v_to_bf16(v_activate(v_to_bf16(y), act));
+        else
+            y = v_activate(y, act);
         if (residual)
             y = v_add(y, v_load(residual + o, n - o));
-        v_store(out + o, y, n - o);
+        v_store(out + o, bf16 ? v_to_bf16(y) : y, n - o);
     }
 }
 
-static inline void v_silu_row(float *x, const float *bias, float scale, int64_t n, int64_t seen)
+static inline void v_silu_row(const hs_silu_tile *t, float *x, const float *bias, int64_t seen)
 {
+    const v_f32 alpha = v_set(t->alpha), scale = v_set(t->scale);
+    const int64_t n = t->n;
     int64_t j = 0;
     for (; j < seen; j += V_LANES) {
         v_f32 z = v_load(x + j, n - j);
-        if (bias)
-            z = v_add(z, v_load(bias + j, n - j));
-        v_store(x + j, v_keep(v_mul(v_set(scale), v_silu(z)), 0.0f, seen - j), n - j);
+        z = bias ? v_fma(alpha, z, v_load(bias + j, n - j)) : v_mul(alpha, z);
+        v_f32 y = v_mul(scale, v_silu(z));
+        if (t->bf16)
+            y = v_to_bf16(y);
+        v_store(x + j, v_keep(y, 0.0f, seen - j), n - j);
     }
     for (; j < n; j += V_LANES)
         v_store(x + j, v_set(0.0f), n - j);
 }
 
-static inline void v_silu_tile(
-    float *x, const float *bias, int64_t ld, float scale, int64_t rows, int64_t n, int64_t n_first)
+static inline void v_silu_rows(const hs_silu_tile *t)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        const int64_t seen = n_first + r < n ? n_first + r : n;
-        v_silu_row(x + r * ld, bias ? bias + r * ld : NULL, scale, n, seen);
+    for (int64_t r = 0; r < t->rows; r++) {
+        const int64_t seen = t->n_first + r < t->n ? t->n_first + r : t->n;
+        v_silu_row(t, t->x + r * t->ld, t->bias ? t->bias + r * t->ld : NULL, seen);
     }
 }
 
@@ -132,23 +167,35 @@ static inline void v_moments(float *mean, float *sd, const float *x, const float
     *sd = sqrtf(v_sum(squares) / (float)n + eps);
 }
 
-static inline void v_layer_norm_row(float *out, const float *x, const float *add, int64_t n, float eps)
+static inline v_f32 v_affine_at(v_f32 normed, const hs_affine *affine, int64_t c, int64_t n)
 {
-    float mean = 0, sd = 0;
-    v_moments(&mean, &sd, x, add, n, eps);
-    const v_f32 m = v_set(mean), s = v_set(sd);
-    for (int64_t c = 0; c < n; c += V_LANES)
-        v_store(out + c, v_div(v_sub(v_sum_at(x, add, c, n), m), s), n - c);
+    if (affine->weight && affine->bias)
+        return v_fma(normed, v_load(affine->weight + c, n - c), v_load(affine->bias + c, n - c));
+    if (affine->weight)
+        return v_mul(normed, v_load(affine->weight + c, n - c));
+    return affine->bias ? v_add(normed, v_load(affine->bias + c, n - c)) : normed;
 }
 
-static inline void v_norm_gate_row(float *out, const float *u, const float *o, int64_t n, float eps, bool concat)
+static inline void v_layer_norm_row(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
 {
     float mean = 0, sd = 0;
-    v_moments(&mean, &sd, o, NULL, n, eps);
+    v_moments(&mean, &sd, x, add, n, affine->eps);
+    const v_f32 m = v_set(mean), s = v_set(sd);
+    for (int64_t c = 0; c < n; c += V_LANES) {
+        const v_f32 normed = v_div(v_sub(v_sum_at(x, add, c, n), m), s);
+        v_store(out + c, v_affine_at(normed, affine, c, n), n - c);
+    }
+}
+
+static inline void v_norm_gate_row(
+    float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat)
+{
+    float mean = 0, sd = 0;
+    v_moments(&mean, &sd, o, NULL, n, affine->eps);
     const v_f32 m = v_set(mean), s = v_set(sd);
     for (int64_t c = 0; c < n; c += V_LANES) {
         const v_f32 gate = v_load(u + c, n - c);
-        const v_f32 normed = v_div(v_sub(v_load(o + c, n - c), m), s);
+        const v_f32 normed = v_affine_at(v_div(v_sub(v_load(o + c, n - c), m), s), affine, c, n);
         if (concat) {
             v_store(out + c, gate, n - c);
             v_store(out + n + c, normed, n - c);
@@ -159,10 +206,16 @@ static inline void v_norm_gate_row(float *out, const float *u, const float *o, i
     }
 }
 
-static inline void v_scale_row(float *x, const float *by, int64_t n)
+static inline void v_scale_row(float *x, const float *by, const float *add, int64_t n)
 {
-    for (int64_t j = 0; j < n; j += V_LANES)
-        v_store(x + j, v_mul(v_load(x + j, n - j), v_load(by + j, n - j)), n - j);
+    for (int64_t j = 0; j < n; j += V_LANES) {
+        v_f32 v = v_load(x + j, n - j);
+        if (by)
+            v = v_mul(v, v_load(by + j, n - j));
+        if (add)
+            v = v_add(v, v_load(add + j, n - j));
+        v_store(x + j, v, n - j);
+    }
 }
 
 static inline void v_above_row(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)

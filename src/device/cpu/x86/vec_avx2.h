@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { V_LANES = 8 };
 typedef __m256 v_f32;
@@ -82,6 +83,27 @@ static inline v_f32 v_scale2(v_f32 x, v_f32 n)
 {
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+}
+
+/* Each lane rounded to bfloat16 as hs_f32_to_bf16 (base/half.h) does, and widened again. */
+static inline v_f32 v_to_bf16(v_f32 x)
+{
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i nearest = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256 is_nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+    const __m256i chosen = _mm256_blendv_epi8(nearest, quiet, _mm256_castps_si256(is_nan));
+    return _mm256_castsi256_ps(_mm256_and_si256(chosen, _mm256_set1_epi32((int)0xffff0000)));
+}
+
+/* Lanes 0 .. n - 1 of the bfloat16 values at p (any address), widened; zeros behind. */
+static inline v_f32 v_load_bf16(const void *p, int64_t n)
+{
+    uint16_t lane[V_LANES] = {0};
+    memcpy(lane, p, (size_t)(n < V_LANES ? n : V_LANES) * sizeof lane[0]);
+    const __m128i half = _mm_loadu_si128((const __m128i *)(const void *)lane);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
 /* Sum of the lanes: halves are added until one is left, the same tree always. */

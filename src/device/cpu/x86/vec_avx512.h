@@ -81,6 +81,24 @@ static inline v_f32 v_scale2(v_f32 x, v_f32 n)
     return _mm512_scalef_ps(x, n);
 }
 
+/* Each lane rounded to bfloat16 as hs_f32_to_bf16 (base/half.h) does, and widened again. */
+static inline v_f32 v_to_bf16(v_f32 x)
+{
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i nearest = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    const __m512i chosen = _mm512_mask_or_epi32(nearest, is_nan, bits, _mm512_set1_epi32(0x400000));
+    return _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+/* Lanes 0 .. n - 1 of the bfloat16 values at p (any address), widened; zeros behind. */
+static inline v_f32 v_load_bf16(const void *p, int64_t n)
+{
+    const __m256i half = n >= V_LANES ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(v_tail(n), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
 /* Sum of the lanes: halves are added until one is left, the same tree always. */
 static inline float v_sum(v_f32 x)
 {

@@ -1,0 +1,285 @@
+/* Requests to a ranking model: JSON lines in, JSON lines out, in order, batch by batch. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "cli/json_writer.h"
+#include "cli/line_reader.h"
+#include "cli/request_line.h"
+#include "cli/run.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { MAX_LINE_BYTES = 64 << 20, DIGITS = 9 };
+
+typedef struct requests {
+    hs_run *run;
+    const char **feature; /* [info.n_context]: names in the model's order */
+    hs_line_reader reader;
+    hs_request request;
+    /* what waits for an answer */
+    size_t n;
+    hs_ids offset, item, action_offset, action, candidate_offset, candidate, context;
+    hs_ids user_end; /* where each user's text ends in `users` */
+    hs_dynbuf users; /* JSON text of the users, one behind the other */
+    size_t bytes;    /* of their lines */
+    uint64_t first_line, last_line;
+    hs_dynbuf out;
+} requests;
+
+static void clear(requests *r)
+{
+    hs_ids *const lists[] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset, &r->candidate,
+        &r->context, &r->user_end};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        lists[i]->n = 0;
+    r->users.len = r->bytes = r->n = 0;
+}
+
+static void requests_close(requests *r)
+{
+    hs_ids *const lists[] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset, &r->candidate,
+        &r->context, &r->user_end};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        hs_ids_free(lists[i]);
+    hs_free(r->feature);
+    hs_dynbuf_free(&r->users);
+    hs_request_free(&r->request);
+    hs_line_reader_close(&r->reader);
+    hs_dynbuf_free(&r->out);
+}
+
+/* ---- in --------------------------------------------------------------------------------------------------------- */
+
+static bool push_all(hs_ids *out, const hs_ids *ids)
+{
+    for (size_t i = 0; i < ids->n; i++) {
+        if (!hs_ids_push(out, ids->data[i]))
+            return false;
+    }
+    return true;
+}
+
+/* "user_id" may stand for itself in "user"; every other feature is named in "context". */
+static hstu_status feature_id(const requests *r, const char *name, int64_t *id, hstu_error *err)
+{
+    const hs_request_feature *f = hs_request_find_feature(&r->request, name);
+    const bool is_user = strcmp(name, "user_id") == 0;
+    if (f)
+        *id = f->id;
+    else if (!is_user || !hs_request_user_number(&r->request, id))
+        return hs_fail(err, HSTU_EFORMAT, r->reader.line,
+            is_user ? "%s: line %llu: expected '%s' in 'context', or a whole number as 'user', found neither"
+                    : "%s: line %llu: expected '%s' in 'context', found none",
+            r->reader.path, (unsigned long long)r->reader.line, name);
+    return HSTU_OK;
+}
+
+static hstu_status push_context(requests *r, hstu_error *err)
+{
+    const size_t n_context = r->run->info.n_context;
+    for (size_t i = 0; i < n_context; i++) {
+        int64_t id = 0;
+        HS_TRY(feature_id(r, r->feature[i], &id, err));
+        if (!hs_ids_push(&r->context, id))
+            return hs_fail_nomem(err, (r->context.n + 1) * sizeof id, "a batch of requests");
+    }
+    return HSTU_OK;
+}
+
+/* A name that the model does not know is a typing error, which must not go unnoticed. */
+static hstu_status check_names(const requests *r, hstu_error *err)
+{
+    for (size_t i = 0; i < r->request.n_features; i++) {
+        const hs_request_feature *f = &r->request.feature[i];
+        size_t j = 0;
+        while (j < r->run->info.n_context &&
+               (strlen(r->feature[j]) != f->name_len || memcmp(r->feature[j], f->name, f->name_len) != 0))
+            j++;
+        if (j == r->run->info.n_context)
+            return hs_fail(err, HSTU_EFORMAT, r->reader.line,
+                "%s: line %llu: 'context' names '%.*s', which is none of the model's %zu contextual features",
+                r->reader.path, (unsigned long long)r->reader.line, f->name_len < 60 ? (int)f->name_len : 60, f->name,
+                r->run->info.n_context);
+    }
+    return HSTU_OK;
+}
+
+static hstu_status append_request(requests *r, hstu_error *err)
+{
+    const hs_request *q = &r->request;
+    bool ok = true;
+    HS_TRY(check_names(r, err));
+    if (r->n == 0) {
+        ok = hs_ids_push(&r->offset, 0) && hs_ids_push(&r->action_offset, 0) && hs_ids_push(&r->candidate_offset, 0);
+        r->first_line = r->reader.line;
+    }
+    ok = ok && push_all(&r->item, &q->items) && push_all(&r->action, &q->actions) &&
+         push_all(&r->candidate, &q->candidates) && hs_ids_push(&r->offset, (int64_t)r->item.n) &&
+         hs_ids_push(&r->action_offset, (int64_t)r->action.n) &&
+         hs_ids_push(&r->candidate_offset, (int64_t)r->candidate.n) &&
+         hs_dynbuf_append(&r->users, q->user ? q->user : "null", q->user ? q->user_len : 4) &&
+         hs_ids_push(&r->user_end, (int64_t)r->users.len);
+    if (!ok)
+        return hs_fail_nomem(err, r->item.n * sizeof(int64_t), "a batch of requests");
+    r->last_line = r->reader.line;
+    r->bytes += r->reader.text.len;
+    r->n++;
+    return HSTU_OK;
+}
+
+/* ---- out -------------------------------------------------------------------------------------------------------- */
+
+static void put_rows(hs_json_writer *w, const char *key, const float *x, int64_t n, int64_t n_classes)
+{
+    hs_json_key(w, key);
+    hs_json_begin(w, '[');
+    for (int64_t i = 0; i < n; i++) {
+        hs_json_begin(w, '[');
+        for (int64_t c = 0; c < n_classes; c++)
+            hs_json_put_double(w, (double)x[i * n_classes + c], DIGITS);
+        hs_json_end(w, ']');
+    }
+    hs_json_end(w, ']');
+}
+
+static void put_answer(requests *r, hs_json_writer *w, size_t i, const float *logits, const float *probability)
+{
+    const int64_t from = r->candidate_offset.data[i], n = r->candidate_offset.data[i + 1] - from;
+    const int64_t n_classes = r->run->info.n_classes;
+    const size_t user = i ? (size_t)r->user_end.data[i - 1] : 0;
+    hs_json_begin(w, '{');
+    hs_json_key(w, "user");
+    hs_json_put_raw(w, r->users.data + user, (size_t)r->user_end.data[i] - user);
+    hs_json_key(w, "candidates");
+    hs_json_begin(w, '[');
+    for (int64_t j = from; j < from + n; j++)
+        hs_json_put_int(w, r->candidate.data[j]);
+    hs_json_end(w, ']');
+    put_rows(w, "logits", logits + from * n_classes, n, n_classes);
+    put_rows(w, "probabilities", probability + from * n_classes, n, n_classes);
+    hs_json_end(w, '}');
+}
+
+static hstu_status write_answers(requests *r, const float *logits, const float *probability, hstu_error *err)
+{
+    r->out.len = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        hs_json_writer w;
+        hs_json_writer_init(&w, &r->out, 0);
+        put_answer(r, &w, i, logits, probability);
+        if (w.failed || !hs_dynbuf_append_text(&r->out, "\n"))
+            return hs_fail_nomem(err, r->out.len, "the answers");
+    }
+    /* Flushed at once: who feeds requests through a pipe waits for these. */
+    if (fwrite(r->out.data, 1, r->out.len, stdout) != r->out.len || fflush(stdout) != 0)
+        return hs_fail_errno(err, errno, "cannot write standard output");
+    return HSTU_OK;
+}
+
+/* The library's sentence names the place in the batch; a person knows lines. */
+static hstu_status name_lines(const requests *r, hstu_status status, hstu_error *err)
+{
+    const hstu_error inner = *err;
+    return hs_fail(err, status, r->first_line, "%s: lines %llu to %llu: %s", r->reader.path,
+        (unsigned long long)r->first_line, (unsigned long long)r->last_line, inner.msg);
+}
+
+static hstu_status rank(requests *r, float *logits, float *probability, hstu_error *err)
+{
+    const int64_t n_classes = r->run->info.n_classes;
+    const hstu_batch batch = {
+        .n_users = r->n,
+        .offset = r->offset.data,
+        .item_id = r->item.data,
+        .action_offset = r->action_offset.data,
+        .action = r->action.data,
+        .cand_offset = r->candidate_offset.data,
+        .cand_id = r->candidate.data,
+        .context = r->context.data,
+    };
+    const hstu_status status = hstu_rank(r->run->session, &batch, logits, r->candidate.n * (size_t)n_classes, err);
+    if (status != HSTU_OK)
+        return name_lines(r, status, err);
+    for (size_t i = 0; i < r->candidate.n; i++)
+        hs_run_probabilities(&r->run->info, logits + (int64_t)i * n_classes, probability + (int64_t)i * n_classes);
+    if (r->run->dump_logits)
+        (void)fprintf(stderr, "hstu: output shapes: logits [%zu, %lld] of %zu users\n", r->candidate.n,
+            (long long)n_classes, r->n);
+    return HSTU_OK;
+}
+
+static hstu_status answer_pending(requests *r, hstu_error *err)
+{
+    size_t places = 0;
+    if (r->n == 0)
+        return HSTU_OK;
+    if (!hs_mul_size(r->candidate.n, (size_t)r->run->info.n_classes, &places))
+        return hs_fail_nomem(err, SIZE_MAX, "a batch's logits");
+    float *logits = hs_alloc(places, sizeof *logits), *probability = hs_alloc(places, sizeof *probability);
+    hstu_status status = logits && probability ? rank(r, logits, probability, err)
+                                               : hs_fail_nomem(err, 2 * places * sizeof *logits, "a batch's logits");
+    if (status == HSTU_OK)
+        status = write_answers(r, logits, probability, err);
+    hs_free(logits);
+    hs_free(probability);
+    HS_TRY(status);
+    clear(r);
+    return HSTU_OK;
+}
+
+/* ---- loop ------------------------------------------------------------------------------------------------------- */
+
+/* Reads one line and takes it up; *more is false at the end of the file. */
+static hstu_status take_line(requests *r, bool *more, hstu_error *err)
+{
+    if (hs_console_cancelled(&r->run->console))
+        return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
+    HS_TRY(hs_line_reader_next(&r->reader, more, err));
+    const hs_dynbuf *text = &r->reader.text;
+    if (!*more || strspn(text->data ? text->data : "", " \t") == text->len)
+        return HSTU_OK;
+    HS_TRY(hs_rank_request_parse(&r->request, text->data, text->len, r->reader.path, r->reader.line, err));
+    if (r->n && r->bytes + text->len > MAX_LINE_BYTES)
+        HS_TRY(answer_pending(r, err));
+    /* A context that fails halfway must leave nothing for the requests before it, which are still answered. */
+    const size_t n_context = r->context.n;
+    hstu_status status = push_context(r, err);
+    if (status == HSTU_OK)
+        status = append_request(r, err);
+    if (status != HSTU_OK)
+        r->context.n = n_context;
+    HS_TRY(status);
+    return r->n == (size_t)r->run->batch_size ? answer_pending(r, err) : HSTU_OK;
+}
+
+static hstu_status requests_open(requests *r, hs_run *run, hstu_error *err)
+{
+    *r = (requests){.run = run};
+    hs_dynbuf_init(&r->users, 2 * (size_t)MAX_LINE_BYTES);
+    hs_dynbuf_init(&r->out, SIZE_MAX / 2);
+    r->feature = hs_alloc(run->info.n_context, sizeof *r->feature);
+    if (!r->feature)
+        return hs_fail_nomem(err, run->info.n_context * sizeof *r->feature, "the contextual features");
+    for (size_t i = 0; i < run->info.n_context; i++) {
+        hstu_feature_info info;
+        HS_TRY(hstu_model_context(run->model, i, &info, err));
+        r->feature[i] = info.name;
+    }
+    return hs_line_reader_open(&r->reader, run->requests_path, MAX_LINE_BYTES, err);
+}
+
+hstu_status hs_run_rank_requests(hs_run *run, hstu_error *err)
+{
+    requests r;
+    bool more = true;
+    hstu_status status = requests_open(&r, run, err);
+    while (status == HSTU_OK && more)
+        status = take_line(&r, &more, err);
+    /* What stands before a bad line is answered; the bad line's error stays the one that is told. */
+    if (status == HSTU_OK)
+        status = answer_pending(&r, err);
+    else if (status == HSTU_EFORMAT || status == HSTU_EINVAL)
+        (void)answer_pending(&r, &(hstu_error){0});
+    requests_close(&r);
+    return status;
+}

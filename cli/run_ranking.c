@@ -1,0 +1,312 @@
+/* The evaluation of a ranking model: batches of samples in order, timed one by one, then the metrics of every task. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/outfile.h"
+#include "cli/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TASKS = 63 }; /* a label's bits that are no sign */
+
+typedef struct loop {
+    hs_run *run;
+    const hstu_ranking_samples *samples;
+    const int64_t **feature;                 /* [info.n_context]: each feature's ids of all samples */
+    int64_t *offset, *cand_offset, *context; /* of one batch */
+    hs_outfile *output;
+    size_t dumped_n; /* batch size whose shapes were printed last */
+} loop;
+
+static int64_t min_int(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- contextual features ---------------------------------------------------------------------------------------- */
+
+static hstu_status find_feature(const loop *l, const char *name, const int64_t **out, hstu_error *err)
+{
+    const hstu_ranking_samples *s = l->samples;
+    if (strcmp(name, "user_id") == 0) {
+        *out = s->user_id;
+        return HSTU_OK;
+    }
+    for (int64_t i = 0; i < s->n_features; i++) {
+        if (strcmp(s->feature_name[i], name) == 0) {
+            *out = s->feature + i * s->n;
+            return HSTU_OK;
+        }
+    }
+    return hs_fail(err, HSTU_EINVAL, 0,
+        "%s: expected the contextual feature '%s', which the model takes, found none among %lld features of users",
+        l->run->dataset_info.name, name, (long long)s->n_features);
+}
+
+static hstu_status find_features(loop *l, hstu_error *err)
+{
+    for (size_t i = 0; i < l->run->info.n_context; i++) {
+        hstu_feature_info info;
+        HS_TRY(hstu_model_context(l->run->model, i, &info, err));
+        HS_TRY(find_feature(l, info.name, &l->feature[i], err));
+    }
+    return HSTU_OK;
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------------------- */
+
+static hstu_status write_header(loop *l, hstu_error *err)
+{
+    HS_TRY(hs_outfile_open(&l->output, l->run->output_path, err));
+    HS_TRY(hs_outfile_printf(l->output, err, "user_id,candidate,label"));
+    for (int64_t c = 0; c < l->run->info.n_classes; c++)
+        HS_TRY(hs_outfile_printf(l->output, err, ",logit%lld", (long long)c));
+    return hs_outfile_printf(l->output, err, "\n");
+}
+
+static hstu_status loop_open(loop *l, hs_run *run, hstu_error *err)
+{
+    *l = (loop){.run = run, .samples = run->samples};
+    const size_t batch_size = (size_t)min_int(run->batch_size, run->samples->n);
+    size_t places = 0;
+    if (!hs_mul_size(batch_size, run->info.n_context, &places))
+        return hs_fail_nomem(err, SIZE_MAX, "a batch");
+    l->feature = hs_alloc(run->info.n_context, sizeof *l->feature);
+    l->offset = hs_alloc(batch_size + 1, sizeof *l->offset);
+    l->cand_offset = hs_alloc(batch_size + 1, sizeof *l->cand_offset);
+    l->context = hs_alloc(places, sizeof *l->context);
+    if (!l->feature || !l->offset || !l->cand_offset || !l->context)
+        return hs_fail_nomem(err, (2 * batch_size + places) * sizeof *l->offset, "a batch");
+    HS_TRY(find_features(l, err));
+    return run->output_path ? write_header(l, err) : HSTU_OK;
+}
+
+static void loop_close(loop *l)
+{
+    hs_outfile_discard(l->output);
+    hs_free(l->feature);
+    hs_free(l->offset);
+    hs_free(l->cand_offset);
+    hs_free(l->context);
+}
+
+static hstu_batch assemble(loop *l, int64_t first, int64_t n)
+{
+    const hstu_ranking_samples *s = l->samples;
+    const int64_t event = s->offset[first], candidate = s->cand_offset[first];
+    const size_t n_context = l->run->info.n_context;
+    for (int64_t i = 0; i <= n; i++) {
+        l->offset[i] = s->offset[first + i] - event;
+        l->cand_offset[i] = s->cand_offset[first + i] - candidate;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (size_t f = 0; f < n_context; f++)
+            l->context[(size_t)i * n_context + f] = l->feature[f][first + i];
+    }
+    return (hstu_batch){
+        .n_users = (size_t)n,
+        .offset = l->offset,
+        .item_id = s->item_id + event,
+        .action = s->action + event,
+        .cand_offset = l->cand_offset,
+        .cand_id = s->cand_id + candidate,
+        .context = n_context ? l->context : NULL,
+    };
+}
+
+/* The library counts users within a batch; a person knows the data set's. */
+static hstu_status name_samples(const loop *l, int64_t first, int64_t n, hstu_status status, hstu_error *err)
+{
+    const hstu_error inner = *err;
+    return hs_fail(err, status, 0, "%s: samples %lld to %lld (users %lld to %lld): %s", l->run->dataset_info.name,
+        (long long)first, (long long)(first + n - 1), (long long)l->samples->user_id[first],
+        (long long)l->samples->user_id[first + n - 1], inner.msg);
+}
+
+static hstu_status answer(loop *l, const hstu_batch *batch, int64_t first, float *logits, hstu_error *err)
+{
+    const int64_t n = (int64_t)batch->n_users, n_classes = l->run->info.n_classes;
+    const int64_t from = l->samples->cand_offset[first], to = l->samples->cand_offset[first + n];
+    const hstu_status status =
+        hstu_rank(l->run->session, batch, logits + from * n_classes, (size_t)((to - from) * n_classes), err);
+    return status == HSTU_EINVAL || status == HSTU_EFORMAT ? name_samples(l, first, n, status, err) : status;
+}
+
+static void dump_shapes(loop *l, const hstu_batch *batch)
+{
+    if (!l->run->dump_logits || l->dumped_n == batch->n_users)
+        return;
+    l->dumped_n = batch->n_users;
+    hs_console_clear(&l->run->console);
+    (void)fprintf(stderr, "hstu: output shapes: logits [%lld, %lld] of %zu users\n",
+        (long long)batch->cand_offset[batch->n_users], (long long)l->run->info.n_classes, batch->n_users);
+}
+
+static hstu_status write_rows(loop *l, int64_t first, int64_t n, const float *logits, hstu_error *err)
+{
+    const hstu_ranking_samples *s = l->samples;
+    const int64_t n_classes = l->run->info.n_classes;
+    for (int64_t i = first; i < first + n && l->output; i++) {
+        for (int64_t j = s->cand_offset[i]; j < s->cand_offset[i + 1]; j++) {
+            HS_TRY(hs_outfile_printf(l->output, err, "%lld,%lld,%lld", (long long)s->user_id[i],
+                (long long)s->cand_id[j], (long long)s->label[j]));
+            for (int64_t c = 0; c < n_classes; c++)
+                HS_TRY(hs_outfile_printf(l->output, err, ",%.9g", (double)logits[j * n_classes + c]));
+            HS_TRY(hs_outfile_printf(l->output, err, "\n"));
+        }
+    }
+    return HSTU_OK;
+}
+
+static hstu_status warm_up(loop *l, const hs_run_result *result, hstu_error *err)
+{
+    for (int64_t i = 0; i < l->run->warmup; i++) {
+        const int64_t first = i % result->n_batches * l->run->batch_size;
+        if (hs_console_cancelled(&l->run->console))
+            return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
+        const hstu_batch batch = assemble(l, first, min_int(l->run->batch_size, result->n_requests - first));
+        HS_TRY(answer(l, &batch, first, result->logits, err));
+    }
+    return HSTU_OK;
+}
+
+static hstu_status run_batches(loop *l, hs_run_result *result, hstu_error *err)
+{
+    for (int64_t b = 0; b < result->n_batches; b++) {
+        const int64_t first = b * l->run->batch_size;
+        const int64_t n = min_int(l->run->batch_size, result->n_requests - first);
+        if (hs_console_cancelled(&l->run->console))
+            return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
+        const double start = hs_clock_s();
+        const hstu_batch batch = assemble(l, first, n);
+        const double assembled = hs_clock_s();
+        HS_TRY(answer(l, &batch, first, result->logits, err));
+        const double end = hs_clock_s();
+        result->latency_s[b] = end - assembled;
+        result->total_s += end - start;
+        dump_shapes(l, &batch);
+        HS_TRY(write_rows(l, first, n, result->logits, err));
+        hs_console_step(&l->run->console, "ranking", (uint64_t)(first + n), (uint64_t)result->n_requests);
+    }
+    return HSTU_OK;
+}
+
+/* ---- metrics ---------------------------------------------------------------------------------------------------- */
+
+static bool has_tasks(const hstu_model_info *info)
+{
+    return info->n_tasks == info->n_classes;
+}
+
+void hs_run_probabilities(const hstu_model_info *info, const float *logits, float *probability)
+{
+    float max = logits[0], sum = 0;
+    for (int64_t c = 0; c < info->n_classes; c++) {
+        max = logits[c] > max ? logits[c] : max;
+        probability[c] = 1 / (1 + expf(-logits[c]));
+    }
+    if (has_tasks(info))
+        return;
+    for (int64_t c = 0; c < info->n_classes; c++) {
+        probability[c] = expf(logits[c] - max);
+        sum += probability[c];
+    }
+    for (int64_t c = 0; c < info->n_classes; c++)
+        probability[c] /= sum;
+}
+
+/* AUC looks at probabilities, whose roundings tie as the reference's do; log loss at logits. */
+static hstu_status measure_task(
+    const hs_run *run, hs_run_result *result, int64_t t, float *probability, uint8_t *positive, hstu_error *err)
+{
+    const size_t n = (size_t)result->n_candidates, n_classes = (size_t)run->info.n_classes;
+    hs_task *task = &result->task[t];
+    for (size_t i = 0; i < n; i++)
+        positive[i] = (uint8_t)(run->samples->label[i] >> t & 1);
+    const hstu_scores scores = {probability + t, n_classes, positive, n};
+    const hstu_scores logits = {result->logits + t, n_classes, positive, n};
+    HS_TRY(hstu_auc_of(&task->auc, &scores, err));
+    HS_TRY(hstu_gauc_of(&task->gauc, &scores, run->samples->cand_offset, (size_t)result->n_requests, err));
+    return hstu_log_loss_of(&task->loss, &logits, err);
+}
+
+static hstu_status measure_tasks(const hs_run *run, hs_run_result *result, hstu_error *err)
+{
+    const size_t n = (size_t)result->n_candidates, n_classes = (size_t)run->info.n_classes;
+    hstu_status status = HSTU_OK;
+    float *probability = hs_alloc(n * n_classes, sizeof *probability); /* as large as the logits */
+    uint8_t *positive = hs_alloc(n, sizeof *positive);
+    result->task = hs_calloc((size_t)run->info.n_tasks, sizeof *result->task);
+    if (!probability || !positive || !result->task) {
+        status = hs_fail_nomem(err, n * n_classes * sizeof *probability, "the probabilities");
+        goto fail;
+    }
+    for (size_t i = 0; i < n; i++)
+        hs_run_probabilities(&run->info, result->logits + i * n_classes, probability + i * n_classes);
+    for (int64_t t = 0; t < run->info.n_tasks; t++)
+        HS_TRY_GOTO(measure_task(run, result, t, probability, positive, err));
+
+fail:
+    hs_free(probability);
+    hs_free(positive);
+    return status;
+}
+
+static hstu_status measure_classes(const hs_run *run, hs_run_result *result, hstu_error *err)
+{
+    const hstu_status status = hstu_multiclass_of(&result->multiclass, result->logits, run->samples->label,
+        (size_t)result->n_candidates, (size_t)run->info.n_classes, err);
+    const hstu_error inner = *err;
+    return status == HSTU_EINVAL ? hs_fail(err, status, 0, "%s: %s", run->dataset_info.name, inner.msg) : status;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static hstu_status result_open(const hs_run *run, hs_run_result *result, hstu_error *err)
+{
+    const int64_t all = (run->samples->n - 1) / run->batch_size + 1;
+    size_t places = 0;
+    *result = (hs_run_result){.n_batches = run->steps && run->steps < all ? run->steps : all};
+    result->n_requests = result->n_batches < all ? result->n_batches * run->batch_size : run->samples->n;
+    result->n_candidates = run->samples->cand_offset[result->n_requests];
+    if (has_tasks(&run->info) && run->info.n_tasks > MAX_TASKS)
+        return hs_fail(err, HSTU_EUNSUP, 0, "a label has bits for %d tasks, and the model has %lld", (int)MAX_TASKS,
+            (long long)run->info.n_tasks);
+    if (!hs_mul_size((size_t)result->n_candidates, (size_t)run->info.n_classes, &places))
+        return hs_fail_nomem(err, SIZE_MAX, "the logits");
+    result->latency_s = hs_alloc((size_t)result->n_batches, sizeof *result->latency_s);
+    result->logits = hs_alloc(places, sizeof *result->logits);
+    if (!result->latency_s || !result->logits)
+        return hs_fail_nomem(err, places * sizeof *result->logits, "the logits");
+    return HSTU_OK;
+}
+
+hstu_status hs_run_rank(hs_run *run, hs_run_result *result, hstu_error *err)
+{
+    loop l = {0};
+    hstu_status status = result_open(run, result, err);
+    if (status != HSTU_OK)
+        goto fail;
+    HS_TRY_GOTO(loop_open(&l, run, err));
+    HS_TRY_GOTO(warm_up(&l, result, err));
+    HS_TRY_GOTO(run_batches(&l, result, err));
+    HS_TRY_GOTO(has_tasks(&run->info) ? measure_tasks(run, result, err) : measure_classes(run, result, err));
+    qsort(result->latency_s, (size_t)result->n_batches, sizeof *result->latency_s, ascending);
+    status = hs_outfile_commit(l.output, err);
+    l.output = NULL;
+    if (status != HSTU_OK)
+        goto fail;
+    loop_close(&l);
+    return HSTU_OK;
+
+fail:
+    loop_close(&l);
+    hs_run_result_free(result);
+    return status;
+}

@@ -1,0 +1,125 @@
+/* Sharing out a batch: which users share a forward pass, and on how many threads. A user's result does not depend on either. */
+#include "engine/engine.h"
+
+#include "base/error.h"
+
+#include <stdatomic.h>
+
+/* A forward pass takes whole users until it holds this many rows: the workspace does not grow with the batch. One thread
+ * alone wants the workspace in its own cache. */
+enum { WHOLE_CHUNK_ROWS = 4096, PART_CHUNK_ROWS = 512 };
+
+/* Threads that share out a batch take slices of it: several each, so that they end together, but not too small ones. */
+enum { SLICES_PER_PART = 4, SLICE_ROWS = 32 };
+
+/* Some 100 microseconds of one core: twice what it takes to wake sleeping threads and wait for them. */
+static const double ALONE_MULTIPLY_ADDS = 4e6;
+
+hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds)
+{
+    return session->part && multiply_adds < ALONE_MULTIPLY_ADDS ? &session->part[0] : &session->whole;
+}
+
+/* A batch that is being worked on. */
+typedef struct job {
+    const hs_lane_work *work;
+    hs_lane *part;
+    int64_t rows;              /* of all users */
+    double cost, longest_cost; /* multiply-adds of a layer: of all users, and of the one with the most */
+    size_t n_slices;
+    _Atomic size_t next; /* slice that no thread has taken yet */
+} job;
+
+static double cost_of(const hs_lane_work *w, size_t user)
+{
+    const double rows = (double)w->rows[user];
+    return rows * (w->row_cost + rows * w->pair_cost);
+}
+
+/* Users first .. end - 1 in passes of at most `most` rows, or of one user. */
+static hstu_status run_users(
+    const hs_lane_work *w, hs_lane *lane, size_t first, size_t end, int64_t most, hstu_error *err)
+{
+    while (first < end) {
+        int64_t rows = w->rows[first];
+        size_t last = first + 1;
+        if (rows == 0) {
+            first = last;
+            continue;
+        }
+        while (last < end && w->rows[last] > 0 && rows + w->rows[last] <= most)
+            rows += w->rows[last++];
+        hs_arena_reset(&lane->scratch);
+        HS_TRY(w->run(w->ctx, lane, first, last, err));
+        first = last;
+    }
+    return HSTU_OK;
+}
+
+/* The first user of a slice, when slices are cut at equal costs. */
+static size_t slice_begin(const job *j, size_t slice)
+{
+    const double want = j->cost * (double)slice / (double)j->n_slices;
+    double cost = 0;
+    size_t user = 0;
+    if (slice == j->n_slices)
+        return j->work->n_users;
+    while (user < j->work->n_users && cost < want)
+        cost += cost_of(j->work, user++);
+    return user;
+}
+
+static void run_part(void *ctx, int64_t i)
+{
+    job *j = ctx;
+    hs_lane *lane = &j->part[i];
+    lane->status = HSTU_OK;
+    while (lane->status == HSTU_OK) {
+        const size_t slice = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
+        if (slice >= j->n_slices)
+            break;
+        lane->status =
+            run_users(j->work, lane, slice_begin(j, slice), slice_begin(j, slice + 1), PART_CHUNK_ROWS, &lane->err);
+    }
+}
+
+/* Each thread takes whole users, and they meet once. */
+static hstu_status run_parted(hstu_session *session, job *j, hstu_error *err)
+{
+    const size_t most = session->n_parts * SLICES_PER_PART;
+    j->n_slices = (size_t)j->rows / SLICE_ROWS + 1 < most ? (size_t)j->rows / SLICE_ROWS + 1 : most;
+    hs_op_parallel(session->whole.dev, (int64_t)session->n_parts, run_part, j);
+    for (size_t i = 0; i < session->n_parts; i++) {
+        if (j->part[i].status != HSTU_OK) {
+            if (err)
+                *err = j->part[i].err;
+            return j->part[i].status;
+        }
+    }
+    return HSTU_OK;
+}
+
+/* Threads that take whole users wait for the longest history; threads that share every operation wait for each other several
+ * times in a layer. */
+static bool worth_parting(const hstu_session *session, const job *j)
+{
+    if (!session->part || j->work->n_users == 1)
+        return false;
+    if (j->cost * (double)j->work->n_layers < ALONE_MULTIPLY_ADDS)
+        return false;
+    return j->longest_cost < ALONE_MULTIPLY_ADDS || j->longest_cost * (double)session->n_parts <= j->cost;
+}
+
+hstu_status hs_engine_share(hstu_session *session, const hs_lane_work *work, hstu_error *err)
+{
+    job j = {.work = work, .part = session->part};
+    for (size_t u = 0; u < work->n_users; u++) {
+        const double cost = cost_of(work, u);
+        j.rows += work->rows[u];
+        j.cost += cost;
+        j.longest_cost = cost > j.longest_cost ? cost : j.longest_cost;
+    }
+    if (worth_parting(session, &j))
+        return run_parted(session, &j, err);
+    return run_users(work, hs_engine_lane(session, j.cost), 0, work->n_users, WHOLE_CHUNK_ROWS, err);
+}

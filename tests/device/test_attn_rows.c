@@ -1,0 +1,304 @@
+/* Attention with contextual rows and candidates, in float32 and bfloat16: bit for bit against the contract's own chains
+ * (scores, SiLU and softmax by the instruction set's kernels, one element or row at a time), and what rows must not
+ * depend on. */
+#include "bf16_test.h"
+
+enum { MAX_USERS = 8, MAX_ROWS = 700, BIAS_N = 700 };
+
+typedef struct users {
+    int64_t n, length[MAX_USERS], context[MAX_USERS], candidates[MAX_USERS];
+} users;
+
+typedef struct attn_case {
+    users users;
+    int64_t offset[MAX_USERS + 1];
+    int64_t n_heads, dqk, dv;
+    float alpha, inv_n;
+    bool with_bias, bf16, softmax;
+    hs_mat q, k, v, position, time;
+    uint8_t *bucket;
+    int64_t bucket_offset[MAX_USERS], bucket_cols[MAX_USERS];
+} attn_case;
+
+static void case_new(attn_case *c, fill kind)
+{
+    int64_t n_buckets = 0;
+    for (int64_t b = 0; b < c->users.n; b++) {
+        c->offset[b + 1] = c->offset[b] + c->users.length[b];
+        c->bucket_offset[b] = n_buckets;
+        c->bucket_cols[b] = c->users.length[b];
+        n_buckets += c->users.length[b] * c->users.length[b];
+    }
+    const int64_t rows = c->offset[c->users.n], qk = c->n_heads * c->dqk, v = c->n_heads * c->dv;
+    c->q = bf16_mat_new(rows, qk, qk + 1, kind, 70);
+    c->k = bf16_mat_new(rows, qk, qk + 3, kind, 71);
+    c->v = bf16_mat_new(rows, v, v + 2, kind, 72);
+    c->position = mat_new(1, 2 * BIAS_N - 1, 2 * BIAS_N - 1, kind, 73);
+    c->time = mat_new(1, 129, 129, kind, 74);
+    c->bucket = hs_alloc((size_t)n_buckets, 1);
+    assert_non_null(c->bucket);
+    uint64_t seed = 5;
+    for (int64_t i = 0; i < n_buckets; i++)
+        c->bucket[i] = (uint8_t)random_below(&seed, 129);
+}
+
+static void case_free(attn_case *c)
+{
+    hs_free(c->q.data);
+    hs_free(c->k.data);
+    hs_free(c->v.data);
+    hs_free(c->position.data);
+    hs_free(c->time.data);
+    hs_free(c->bucket);
+}
+
+static hs_mat run(hs_device *dev, const attn_case *c)
+{
+    hs_mat out = mat_out(c->q.rows, c->n_heads * c->dv, c->n_heads * c->dv + 2);
+    const hs_rel_bias bias = {.position_w = c->position.data,
+        .n = BIAS_N,
+        .time_w = c->time.data,
+        .bucket = c->bucket,
+        .bucket_offset = c->bucket_offset,
+        .bucket_cols = c->bucket_cols};
+    const hs_jagged jagged = {.n_users = c->users.n, .offset = c->offset};
+    const hs_silu_attn_args silu = {.out = out,
+        .q = c->q,
+        .k = c->k,
+        .v = c->v,
+        .users = jagged,
+        .n_context = c->users.context,
+        .n_candidates = c->users.candidates,
+        .n_heads = c->n_heads,
+        .dqk = c->dqk,
+        .dv = c->dv,
+        .alpha = c->alpha,
+        .inv_n = c->inv_n,
+        .bias = c->with_bias ? &bias : NULL,
+        .bf16 = c->bf16};
+    const hs_softmax_attn_args softmax = {.out = out,
+        .q = c->q,
+        .k = c->k,
+        .v = c->v,
+        .users = jagged,
+        .n_heads = c->n_heads,
+        .dqk = c->dqk,
+        .dv = c->dv,
+        .scale = c->alpha,
+        .bias = c->with_bias ? &bias : NULL,
+        .bf16 = c->bf16};
+    assert_int_equal(
+        c->softmax ? dev->table->softmax_attn(dev, &softmax, NULL) : dev->table->silu_attn(dev, &silu, NULL), HSTU_OK);
+    mat_check_gaps(&out);
+    return out;
+}
+
+static bool sees(const attn_case *c, int64_t b, int64_t i, int64_t j)
+{
+    const int64_t history = c->users.length[b] - c->users.candidates[b];
+    if (i >= history)
+        return j < history || j == i;
+    return j <= i || (i < c->users.context[b] && j < history);
+}
+
+/* The weights of row i, in ascending order of the rows it sees; returns how many. */
+static int64_t weights(
+    const attn_case *c, const hs_cpu_kernels *k, int64_t b, int64_t i, int64_t h, float *weight, int64_t *row)
+{
+    const int64_t base = c->offset[b];
+    float bias[MAX_ROWS];
+    int64_t n = 0;
+    for (int64_t j = 0; j < c->users.length[b]; j++) {
+        if (!sees(c, b, i, j))
+            continue;
+        row[n] = base + j;
+        weight[n] =
+            chain(c->q.data + (base + i) * c->q.ld + h * c->dqk, c->k.data + row[n] * c->k.ld + h * c->dqk, 1, c->dqk);
+        bias[n++] = c->position.data[BIAS_N - 1 + j - i] +
+                    c->time.data[c->bucket[c->bucket_offset[b] + i * c->bucket_cols[b] + j]];
+    }
+    for (int64_t j = 0; j < n && !c->softmax; j++) {
+        const hs_silu_tile t = {.x = &weight[j],
+            .bias = c->with_bias ? &bias[j] : NULL,
+            .ld = 1,
+            .alpha = c->alpha,
+            .scale = c->bf16 ? 1.0f : c->inv_n,
+            .rows = 1,
+            .n = 1,
+            .n_first = 1};
+        k->silu(&t);
+    }
+    if (c->softmax)
+        k->softmax(weight, c->with_bias ? bias : NULL, c->alpha, n);
+    for (int64_t j = 0; j < n && c->bf16; j++)
+        weight[j] = to_bf16(weight[j]);
+    return n;
+}
+
+static void check_user(const attn_case *c, const hs_mat *out, int isa, int64_t b)
+{
+    const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
+    float weight[MAX_ROWS];
+    int64_t row[MAX_ROWS];
+    for (int64_t i = 0; i < c->users.length[b]; i++) {
+        for (int64_t h = 0; h < c->n_heads; h++) {
+            const int64_t n = weights(c, k, b, i, h, weight, row);
+            for (int64_t o = h * c->dv; o < (h + 1) * c->dv; o++) {
+                float want = 0.0f;
+                for (int64_t j = 0; j < n; j++)
+                    want = fmaf(weight[j], c->v.data[row[j] * c->v.ld + o], want);
+                if (c->bf16)
+                    want = to_bf16(c->softmax ? want : c->inv_n * want);
+                const float got = out->data[(c->offset[b] + i) * out->ld + o];
+                if (got != want)
+                    fail_msg("%s: user %d, row %d, column %d: got %a, expected %a", k->isa, (int)b, (int)i, (int)o,
+                        (double)got, (double)want);
+            }
+        }
+    }
+}
+
+static void check_case(attn_case c, fill kind)
+{
+    for (int variant = 0; variant < 4; variant++) {
+        c.bf16 = variant & 1;
+        c.with_bias = variant & 2;
+        case_new(&c, kind);
+        FOR_EACH_ISA(isa)
+        {
+            hs_device *one = device_new(isa, 1), *three = device_new(isa, 3);
+            hs_mat out = run(one, &c), again = run(three, &c);
+            mat_check_same_bits(&out, &again, "attention with 1 and 3 threads");
+            for (int64_t b = 0; b < c.users.n; b++)
+                check_user(&c, &out, isa, b);
+            hs_free(out.data);
+            hs_free(again.data);
+            hs_device_close(one);
+            hs_device_close(three);
+        }
+        case_free(&c);
+    }
+}
+
+/* Users with and without history, contextual rows, candidates; the contextual rows of the last two are in two tiles,
+ * and all of the history. */
+static const users MANY = {.n = 8,
+    .length = {9, 5, 12, 17, 0, 40, 30, 23},
+    .context = {2, 0, 3, 0, 0, 6, 11, 19},
+    .candidates = {3, 0, 4, 17, 0, 1, 9, 4}};
+
+static void test_silu_rows(void **state)
+{
+    (void)state;
+    const attn_case c = {.users = MANY, .n_heads = 2, .dqk = 8, .dv = 8, .alpha = 0.35f, .inv_n = 1.0f / 13};
+    check_case(c, FILL_SIGNED);
+    check_case(c, FILL_POSITIVE);
+    check_case(
+        (attn_case){.users = MANY, .n_heads = 3, .dqk = 5, .dv = 19, .alpha = 0.447f, .inv_n = 0.02f}, FILL_SIGNED);
+}
+
+/* More rows than a task and keys than a block has; and so wide that a block is 16 keys. */
+static void test_silu_rows_blocks(void **state)
+{
+    (void)state;
+    const users large = {.n = 2, .length = {650, 130}, .context = {3, 125}, .candidates = {25, 2}};
+    const users wide = {.n = 1, .length = {45}, .context = {18}, .candidates = {9}};
+    check_case(
+        (attn_case){.users = large, .n_heads = 1, .dqk = 4, .dv = 3, .alpha = 0.5f, .inv_n = 1.0f / 650}, FILL_SIGNED);
+    check_case(
+        (attn_case){.users = wide, .n_heads = 2, .dqk = 2048, .dv = 2, .alpha = 0.022f, .inv_n = 0.1f}, FILL_SIGNED);
+}
+
+static void test_softmax(void **state)
+{
+    (void)state;
+    const users causal = {.n = 3, .length = {9, 33, 130}};
+    check_case(
+        (attn_case){.users = causal, .softmax = true, .n_heads = 2, .dqk = 8, .dv = 17, .alpha = 0.35f}, FILL_SIGNED);
+}
+
+/* A candidate's result is the same alone as among others, and so is the history's without candidates. */
+static void test_candidates_apart(void **state)
+{
+    (void)state;
+    enum { HISTORY = 37, CANDIDATES = 11 };
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        attn_case c = {.users = {.n = 1, .length = {HISTORY + CANDIDATES}, .context = {4}, .candidates = {CANDIDATES}},
+            .n_heads = 2,
+            .dqk = 8,
+            .dv = 8,
+            .alpha = 0.35f,
+            .inv_n = 0.01f,
+            .bf16 = bf16};
+        case_new(&c, FILL_SIGNED);
+        FOR_EACH_ISA(isa)
+        {
+            hs_device *dev = device_new(isa, 2);
+            hs_mat all = run(dev, &c);
+            for (int64_t keep = -1; keep < CANDIDATES; keep++) {
+                attn_case few = c;
+                few.offset[1] = few.users.length[0] = few.q.rows = few.k.rows = few.v.rows = HISTORY + (keep >= 0);
+                few.users.candidates[0] = keep >= 0;
+                hs_mat *m[] = {&few.q, &few.k, &few.v};
+                for (int i = 0; i < 3; i++) {
+                    float *copy = hs_alloc((size_t)((HISTORY + 1) * m[i]->ld), sizeof *copy);
+                    assert_non_null(copy);
+                    memcpy(copy, m[i]->data, (size_t)(HISTORY * m[i]->ld) * sizeof *copy);
+                    memcpy(copy + HISTORY * m[i]->ld, m[i]->data + (HISTORY + (keep > 0 ? keep : 0)) * m[i]->ld,
+                        (size_t)m[i]->cols * sizeof *copy);
+                    m[i]->data = copy;
+                }
+                hs_mat out = run(dev, &few);
+                for (int64_t i = 0; i < HISTORY; i++)
+                    check_same_bits(out.data + i * out.ld, all.data + i * all.ld, out.cols, "history");
+                if (keep >= 0)
+                    check_same_bits(out.data + HISTORY * out.ld, all.data + (HISTORY + keep) * all.ld, out.cols,
+                        "a candidate alone");
+                hs_free(out.data);
+                for (int i = 0; i < 3; i++)
+                    hs_free(m[i]->data);
+            }
+            hs_free(all.data);
+            hs_device_close(dev);
+        }
+        case_free(&c);
+    }
+}
+
+/* A candidate that is not finite spoils itself alone. */
+static void test_candidates_poison(void **state)
+{
+    (void)state;
+    FOR_EACH_ISA(isa)
+    {
+        attn_case c = {.users = {.n = 1, .length = {30}, .context = {3}, .candidates = {10}},
+            .n_heads = 2,
+            .dqk = 8,
+            .dv = 8,
+            .alpha = 0.35f,
+            .inv_n = 0.01f};
+        case_new(&c, FILL_SIGNED);
+        hs_device *dev = device_new(isa, 1);
+        hs_mat before = run(dev, &c);
+        for (int64_t o = 0; o < 16; o++)
+            c.q.data[24 * c.q.ld + o] = c.k.data[24 * c.k.ld + o] = c.v.data[24 * c.v.ld + o] = NAN;
+        hs_mat after = run(dev, &c);
+        for (int64_t i = 0; i < 30; i++) {
+            if (i != 24)
+                check_same_bits(before.data + i * before.ld, after.data + i * after.ld, before.cols, "another row");
+        }
+        assert_true(isnan(after.data[24 * after.ld]));
+        hs_free(before.data);
+        hs_free(after.data);
+        hs_device_close(dev);
+        case_free(&c);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_silu_rows), cmocka_unit_test(test_silu_rows_blocks),
+        cmocka_unit_test(test_softmax), cmocka_unit_test(test_candidates_apart),
+        cmocka_unit_test(test_candidates_poison)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
