@@ -26,7 +26,7 @@ HSTU_API hstu_estimate hstu_ndcg(const int64_t *rank, size_t n, int64_t k);
 HSTU_API hstu_estimate hstu_mrr(const int64_t *rank, size_t n);
 
 /* Scores of one task over n candidates: that of candidate i is score[i * stride]; positive[i] is nonzero for a positive label.
- * Borrowed for one call. Scores must not be NaN: HSTU_EINVAL names the candidate. */
+ * Borrowed for one call. Scores may be infinite but not NaN: HSTU_EINVAL names the candidate. */
 typedef struct hstu_scores {
     const float *score;
     size_t stride; /* elements from one candidate's score to the next one's, >= 1 */
@@ -40,7 +40,7 @@ typedef struct hstu_auc {
     uint64_t n_positive, n_negative;
 } hstu_auc;
 
-/* Exact: pairs are counted in integers. HSTU_ENOMEM, HSTU_EINVAL. */
+/* Exact: pairs are counted in integers. HSTU_ENOMEM; HSTU_EINVAL also for more than 2^32 - 1 candidates. */
 HSTU_API hstu_status hstu_auc_of(hstu_auc *out, const hstu_scores *scores, hstu_error *err);
 
 typedef struct hstu_gauc {

@@ -18,8 +18,8 @@ typedef enum hs_activation { HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU, HS_ACT_GELU 
 
 /* Operations with the member `bf16` compute bfloat16 models: matrices stay float32, but every value that such a model
  * would store is rounded to the nearest bfloat16 (ties to even) where its comment says "bf16:". Inputs and weights then
- * hold bfloat16 values, sums are float32. Source of the rounding points: the reference's fused layer, spec/ranking.md
- * section 1.10. */
+ * hold bfloat16 values, sums are float32. Source of the rounding points: the fused layer of NVIDIA's recsys-examples,
+ * examples/hstu/ops/fused_hstu_op.py. */
 
 /* out[r, :] = scale * row[r] + position[position_id[r], :], one fused multiply-add each; a NULL row counts as zeros.
  * row[r]: D values of row_type (HS_F32, or HS_BF16 widened), of any alignment; out [rows, D]; position [position_rows,
@@ -67,7 +67,7 @@ typedef struct hs_linear_args {
     bool bf16;
 } hs_linear_args;
 
-/* The relative bias of research HSTU, spec section 2.5:
+/* The relative bias of research HSTU (Meta generative-recommenders, research/modeling/sequential/hstu.py):
  *   bias[i, j] = position_w[n - 1 + j - i] + time_w[bucket of user b at (i, j)].
  * User b's buckets are the row-major matrix at bucket + bucket_offset[b], bucket_cols[b] wide, one row per row of b. */
 typedef struct hs_rel_bias {
@@ -78,7 +78,7 @@ typedef struct hs_rel_bias {
     const int64_t *bucket_offset, *bucket_cols; /* [n_users] */
 } hs_rel_bias;
 
-/* Buckets for hs_rel_bias (spec 2.6, 2.7): bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row
+/* Buckets for hs_rel_bias: bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row
  * timestamps, then query_time[b], then zeros. One row per row of the user, cols = its own length or, with
  * `all_columns`, n. The difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
 typedef struct hs_time_bucket_args {
@@ -119,8 +119,8 @@ typedef struct hs_silu_attn_args {
 /* Softmax attention. S[i, j] = scale * (q[i, h] . k[j, h] + bias[i, j]);
  *   out[i, h] = sum over j <= i of P[i, j] * v[j, h].
  * padded_n == 0: P = softmax of S over j <= i (SASRec). padded_n > 0: P = softmax over all padded_n columns, where rows
- * past the user's length have k = 0, and the causal mask is applied afterwards without renormalising (spec 2.4,
- * softmax_rel_bias; then bias needs all_columns buckets). bf16: P and the result. */
+ * past the user's length have k = 0, and the causal mask is applied afterwards without renormalising
+ * (softmax_rel_bias of research HSTU; then bias needs all_columns buckets). bf16: P and the result. */
 typedef struct hs_softmax_attn_args {
     hs_mat out, q, k, v;
     hs_jagged users;

@@ -13,7 +13,7 @@ static double square(double x)
 
 /* x [n] sorted. The placement of a positive is the share of negatives below it, that of a negative the share of positives above
  * it, ties half; their sample variances, each over its own count, add up to the variance of the AUC. */
-static double delong_error(const hs_scored *x, size_t n, const hs_pairs *pairs, double auc)
+static double delong_error(const hs_labelled *x, size_t n, const hs_pairs *pairs, double auc)
 {
     const double n_positive = (double)pairs->n_positive, n_negative = (double)pairs->n_negative;
     double below = 0, above = n_positive, of_positives = 0, of_negatives = 0;
@@ -34,7 +34,7 @@ static double delong_error(const hs_scored *x, size_t n, const hs_pairs *pairs, 
 
 hstu_status hstu_auc_of(hstu_auc *out, const hstu_scores *scores, hstu_error *err)
 {
-    hs_scored *x = NULL;
+    hs_labelled *x = NULL;
     HS_TRY(hs_pairs_alloc(&x, scores->n, err));
     const hstu_status status = hs_pairs_load(x, scores, err);
     if (status == HSTU_OK) {
@@ -65,7 +65,7 @@ static hstu_status check_offset(const hstu_scores *scores, const int64_t *offset
 hstu_status hstu_gauc_of(
     hstu_gauc *out, const hstu_scores *scores, const int64_t *offset, size_t n_users, hstu_error *err)
 {
-    hs_scored *x = NULL;
+    hs_labelled *x = NULL;
     double sum = 0, weight = 0;
     uint64_t n_counted = 0;
     HS_TRY(check_offset(scores, offset, n_users, err));

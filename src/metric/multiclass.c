@@ -13,8 +13,8 @@ static hstu_status check(const float *logits, const int64_t *label, size_t n, si
                 n_classes - 1, (long long)label[i]);
         for (size_t c = 0; c < n_classes; c++) {
             if (!isfinite(logits[i * n_classes + c]))
-                return hs_fail(
-                    err, HSTU_EINVAL, i, "candidate %zu: expected finite logits, found class %zu's to be none", i, c);
+                return hs_fail(err, HSTU_EINVAL, i, "candidate %zu: expected a finite logit of class %zu, found %g", i,
+                    c, (double)logits[i * n_classes + c]);
         }
     }
     return HSTU_OK;
@@ -52,13 +52,13 @@ static double cross_entropy(const float *x, size_t n, size_t label)
 
 /* probability [n, n_classes], pairs [n] to work in. */
 static void rank_classes(
-    hstu_multiclass *m, const float *probability, const int64_t *label, size_t n, size_t n_classes, hs_scored *pairs)
+    hstu_multiclass *m, const float *probability, const int64_t *label, size_t n, size_t n_classes, hs_labelled *pairs)
 {
     double sum = 0, entropy = 0;
     for (size_t c = 0; c < n_classes; c++) {
         for (size_t i = 0; i < n; i++)
             pairs[i] =
-                (hs_scored){.score = probability[i * n_classes + c], .positive = (uint64_t)label[i] == (uint64_t)c};
+                (hs_labelled){.score = probability[i * n_classes + c], .positive = (uint64_t)label[i] == (uint64_t)c};
         const hs_pairs found = hs_pairs_count(pairs, n);
         const double rate = (double)found.n_positive / (double)n;
         sum += hs_pairs_auc(&found);
@@ -76,10 +76,9 @@ hstu_status hstu_multiclass_of(
     size_t places = 0, right = 0;
     hstu_status status = HSTU_OK;
     float *probability = NULL;
-    hs_scored *pairs = NULL;
+    hs_labelled *pairs = NULL;
     if (n_classes == 0)
         return hs_fail(err, HSTU_EINVAL, 0, "expected at least one class, found none");
-    HS_TRY(check(logits, label, n, n_classes, err));
     if (n == 0) {
         *out = m;
         return HSTU_OK;
@@ -87,6 +86,7 @@ hstu_status hstu_multiclass_of(
     if (!hs_mul_size(n, n_classes, &places))
         return hs_fail_nomem(err, SIZE_MAX, "the probabilities");
     HS_TRY_GOTO(hs_pairs_alloc(&pairs, n, err));
+    HS_TRY_GOTO(check(logits, label, n, n_classes, err));
     probability = hs_alloc(places, sizeof *probability);
     if (!probability) {
         status = hs_fail_nomem(err, places * sizeof *probability, "the probabilities");

@@ -9,12 +9,12 @@
 
 static int by_score(const void *a, const void *b)
 {
-    const hs_scored *x = a, *y = b;
+    const hs_labelled *x = a, *y = b;
     return (x->score > y->score) - (x->score < y->score);
 }
 
 /* Equal scores are one group, so the order that qsort leaves inside it does not matter. */
-hs_pairs hs_pairs_count(hs_scored *x, size_t n)
+hs_pairs hs_pairs_count(hs_labelled *x, size_t n)
 {
     hs_pairs pairs = {0};
     qsort(x, n, sizeof *x, by_score);
@@ -36,18 +36,18 @@ double hs_pairs_auc(const hs_pairs *pairs)
     return n ? (double)pairs->twice_right / (2.0 * (double)n) : 0.0;
 }
 
-hstu_status hs_pairs_load(hs_scored *out, const hstu_scores *scores, hstu_error *err)
+hstu_status hs_pairs_load(hs_labelled *out, const hstu_scores *scores, hstu_error *err)
 {
     for (size_t i = 0; i < scores->n; i++) {
         const float score = scores->score[i * scores->stride];
         if (isnan(score))
             return hs_fail(err, HSTU_EINVAL, i, "candidate %zu: expected a score, found NaN", i);
-        out[i] = (hs_scored){.score = score, .positive = scores->positive[i] != 0};
+        out[i] = (hs_labelled){.score = score, .positive = scores->positive[i] != 0};
     }
     return HSTU_OK;
 }
 
-hstu_status hs_pairs_alloc(hs_scored **out, size_t n, hstu_error *err)
+hstu_status hs_pairs_alloc(hs_labelled **out, size_t n, hstu_error *err)
 {
     if (n > UINT32_MAX)
         return hs_fail(err, HSTU_EINVAL, 0, "expected at most %lu candidates, found %zu", (unsigned long)UINT32_MAX, n);

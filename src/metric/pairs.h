@@ -4,10 +4,10 @@
 
 #include "hstu/metric.h"
 
-typedef struct hs_scored {
+typedef struct hs_labelled {
     float score; /* no NaN */
     uint8_t positive;
-} hs_scored;
+} hs_labelled;
 
 typedef struct hs_pairs {
     uint64_t n_positive, n_negative;
@@ -15,12 +15,12 @@ typedef struct hs_pairs {
 } hs_pairs;
 
 /* Sorts x [n] by score and counts. n < 2^32, so that nothing overflows. */
-hs_pairs hs_pairs_count(hs_scored *x, size_t n);
+hs_pairs hs_pairs_count(hs_labelled *x, size_t n);
 /* The share of pairs in the right order; 0 without any pair. */
 double hs_pairs_auc(const hs_pairs *pairs);
-/* Copies scores into out [scores->n]. HSTU_EINVAL names the first candidate whose score is NaN, or a wrong size. */
-hstu_status hs_pairs_load(hs_scored *out, const hstu_scores *scores, hstu_error *err);
-/* Room for the candidates of `scores`, after checking that they can be counted; the caller frees it. */
-hstu_status hs_pairs_alloc(hs_scored **out, size_t n, hstu_error *err);
+/* Copies scores into out [scores->n]. HSTU_EINVAL names the first candidate whose score is NaN. */
+hstu_status hs_pairs_load(hs_labelled *out, const hstu_scores *scores, hstu_error *err);
+/* Room for n candidates, after checking that they can be counted; the caller frees it. */
+hstu_status hs_pairs_alloc(hs_labelled **out, size_t n, hstu_error *err);
 
 #endif

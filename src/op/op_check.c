@@ -72,7 +72,8 @@ hstu_status hs_op_check_ids(
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0 || id[i] >= n_rows)
             return hs_fail(err, HSTU_EINVAL, 0,
-                "op %s: %s must be below %" PRId64 ", but at %" PRId64 " it is %" PRId64, op, what, n_rows, i, id[i]);
+                "op %s: %s must be at least 0 and below %" PRId64 ", but at %" PRId64 " it is %" PRId64, op, what,
+                n_rows, i, id[i]);
     }
     return HSTU_OK;
 }

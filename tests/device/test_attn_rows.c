@@ -202,9 +202,13 @@ static void test_silu_rows_blocks(void **state)
 {
     (void)state;
     const users large = {.n = 2, .length = {650, 130}, .context = {3, 125}, .candidates = {25, 2}};
+    /* Whole tasks of contextual rows and of candidates; candidates alone, in two tasks. */
+    const users kinds = {.n = 2, .length = {420, 130}, .context = {130, 0}, .candidates = {260, 130}};
     const users wide = {.n = 1, .length = {45}, .context = {18}, .candidates = {9}};
     check_case(
         (attn_case){.users = large, .n_heads = 1, .dqk = 4, .dv = 3, .alpha = 0.5f, .inv_n = 1.0f / 650}, FILL_SIGNED);
+    check_case((attn_case){.users = kinds, .n_heads = 2, .dqk = 3, .dv = 2, .alpha = 0.577f, .inv_n = 1.0f / 8398},
+        FILL_SIGNED);
     check_case(
         (attn_case){.users = wide, .n_heads = 2, .dqk = 2048, .dv = 2, .alpha = 0.022f, .inv_n = 0.1f}, FILL_SIGNED);
 }

@@ -138,6 +138,28 @@ static void test_nan(void **state)
     assert_true(auc.auc == 7 && gauc.gauc == 7 && loss.log_loss == 7);
 }
 
+/* More candidates than integers can count: refused before any is read. */
+static void test_too_many(void **state)
+{
+    (void)state;
+    static const float score[] = {0};
+    static const uint8_t positive[] = {0};
+    static const int64_t label[] = {0}, offset[] = {0, INT64_C(1) << 32};
+    const hstu_scores s = {score, 1, positive, (size_t)1 << 32};
+    const char *const expected = "expected at most 4294967295 candidates, found 4294967296";
+    hstu_error err = {0};
+    hstu_auc auc;
+    hstu_gauc gauc;
+    hstu_multiclass m;
+    assert_int_equal(hstu_auc_of(&auc, &s, &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, expected);
+    assert_int_equal(hstu_gauc_of(&gauc, &s, offset, 1, &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, expected);
+    assert_int_equal(hstu_multiclass_of(&m, score, label, s.n, 1, &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, expected);
+    assert_int_equal(hstu_multiclass_of(&m, score, label, SIZE_MAX / 2, 3, &err), HSTU_ENOMEM);
+}
+
 static void test_gauc(void **state)
 {
     (void)state;
@@ -176,6 +198,12 @@ static void test_log_loss(void **state)
     assert_near(m.log_loss, 500, 0);
     assert_near(m.normalised_entropy, 0, 0);
     assert_near(m.label_rate, 1, 0);
+    static const float infinite[] = {INFINITY, -INFINITY, INFINITY};
+    static const uint8_t first[] = {1, 0, 0};
+    assert_int_equal(hstu_log_loss_of(&m, &(hstu_scores){infinite, 1, first, 2}, NULL), HSTU_OK);
+    assert_true(m.log_loss == 0 && m.normalised_entropy == 0);
+    assert_int_equal(hstu_log_loss_of(&m, &(hstu_scores){infinite, 1, first, 3}, NULL), HSTU_OK);
+    assert_true(isinf(m.log_loss) && isinf(m.normalised_entropy));
     assert_int_equal(hstu_log_loss_of(&m, &(hstu_scores){logit, 1, positive, 0}, NULL), HSTU_OK);
     assert_true(m.log_loss == 0 && m.normalised_entropy == 0 && m.label_rate == 0);
     /* The logits' rate itself as every prediction: the entropy is not improved. */
@@ -241,7 +269,7 @@ static void test_multiclass_refusals(void **state)
     assert_string_equal(err.msg, "candidate 1: expected a label from 0 to 1, found 2");
     assert_int_equal(hstu_multiclass_of(&m, good, low, 2, 2, &err), HSTU_EINVAL);
     assert_int_equal(hstu_multiclass_of(&m, bad, label, 2, 2, &err), HSTU_EINVAL);
-    assert_non_null(strstr(err.msg, "candidate 1"));
+    assert_string_equal(err.msg, "candidate 1: expected a finite logit of class 1, found nan");
     assert_int_equal(hstu_multiclass_of(&m, good, label, 2, 0, &err), HSTU_EINVAL);
     assert_near(m.auc, 7, 0);
     assert_int_equal(hstu_multiclass_of(&m, good, label, 0, 2, &err), HSTU_OK);
@@ -250,6 +278,13 @@ static void test_multiclass_refusals(void **state)
     assert_int_equal(hstu_multiclass_of(&m, good, label, 2, 2, &err), HSTU_OK);
     assert_near(m.auc, 0.5, 0);
     assert_near(m.accuracy, 0.5, 0);
+    /* Far apart: exp of the logits themselves overflows. One class alone has no entropy to compare with. */
+    static const float far[] = {-3e38f, 3e38f, 1000, 0};
+    static const int64_t right_labels[] = {1, 0}, one_class[] = {1, 1};
+    assert_int_equal(hstu_multiclass_of(&m, far, right_labels, 2, 2, &err), HSTU_OK);
+    assert_true(m.auc == 1 && m.log_loss == 0 && m.normalised_entropy == 0 && m.accuracy == 1);
+    assert_int_equal(hstu_multiclass_of(&m, far, one_class, 2, 2, &err), HSTU_OK);
+    assert_true(m.auc == 0 && m.log_loss == 500 && m.normalised_entropy == 0 && m.n_classes_seen == 1);
 }
 
 int main(void)
@@ -258,6 +293,7 @@ int main(void)
         cmocka_unit_test(test_auc),
         cmocka_unit_test(test_auc_by_hand),
         cmocka_unit_test(test_nan),
+        cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_gauc),
         cmocka_unit_test(test_log_loss),
         cmocka_unit_test(test_multiclass),

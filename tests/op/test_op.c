@@ -75,6 +75,7 @@ static void test_pack_and_linear(void **state)
     REFUSES(linear, good, x.residual = hs_mat_of(out, 2, 1), "residual");
     REFUSES(linear, good, x.out.data = in + 2, "out and x overlap");
     REFUSES(linear, good, x.residual = hs_mat_of(out + 1, 2, 2), "out and residual overlap");
+    REFUSES(linear, good, x.residual = hs_mat_cols(hs_mat_of(out, 2, 3), 0, 2), "out and residual overlap");
 
     hs_linear_args slices = good; /* columns 0 .. 2 and 3 .. 4 of one matrix */
     slices.x = hs_mat_cols(hs_mat_of(all, 2, 5), 0, 3);

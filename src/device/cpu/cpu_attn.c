@@ -176,8 +176,8 @@ static row_kinds kinds_of(const attn_job *job, int64_t user)
         .history = rows - (job->n_candidates ? job->n_candidates[user] : 0)};
 }
 
-/* Tiles over the task's rows from .. to - 1 (as far as it has them), which are of one kind and see keys before `sees`.
- * */
+/* Tiles over the task's rows from .. to - 1 (as far as it has them), all of one kind: they see keys before `sees`,
+ * causal ones up to themselves. */
 static void silu_rows(const attn_job *job, const hs_user_task *task, int64_t from, int64_t to, int64_t sees,
     bool causal, int64_t key, float *panels)
 {
@@ -206,8 +206,7 @@ static void silu_task(void *context, int worker, int64_t index)
     const int64_t base = job->users->offset[task->user], block = job->key_block;
     const row_kinds kinds = kinds_of(job, task->user);
     const int64_t history = kinds.history;
-    const bool causal = task->first >= kinds.context && task->end <= history;
-    const int64_t sees = causal ? task->end : history;
+    const int64_t sees = task->first < kinds.context ? history : hs_min_i64(task->end, history);
     float *panels = (float *)(void *)(job->scratch + (size_t)worker * job->each);
     for (int64_t key = 0; key < sees; key += block) {
         for (int64_t h = 0; h < job->n_heads; h++)

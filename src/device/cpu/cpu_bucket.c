@@ -10,8 +10,7 @@
 
 enum { CHUNK = 64, N_THRESHOLDS = 103, TABLE_BITS = 45, MAX_PER_BIT = 3 };
 
-/* THRESHOLD[b - 1] is the smallest d with trunc(logf(d) / 0.301f) >= b as PyTorch computes it on CPUs in float32; spec
- * 2.7 lists them. They end below 2^45. At most three lie in [2^e, 2^(e + 1)), since 0.301 * 3 > ln 2. */
+/* THRESHOLD[b - 1] is the smallest d with trunc(logf(d) / 0.301f) >= b as PyTorch computes it on CPUs in float32. They end below 2^45. At most three lie in [2^e, 2^(e + 1)), since 0.301 * 3 > ln 2. */
 static const int64_t THRESHOLD[N_THRESHOLDS] = {2, 2, 3, 4, 5, 7, 9, 12, 16, 21, 28, 38, 51, 68, 92, 124, 167, 226, 305,
     412, 557, 752, 1016, 1372, 1854, 2505, 3385, 4574, 6180, 8350, 11283, 15245, 20600, 27834, 37610, 50818, 68666,
     92782, 125367, 169397, 228891, 309280, 417901, 564672, 762990, 1030959, 1393042, 1882290, 2543367, 3436623, 4643595,

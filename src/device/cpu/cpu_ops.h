@@ -46,7 +46,7 @@ typedef void hs_finish_fn(
  * x[r, j] = scale * silu(z), z = alpha * x[r, j] + bias[r, j] in one fused multiply-add, silu(z) = z / (1 + exp(-z))
  * with a true division; in the columns up to n that it does not see, x becomes exactly 0 whatever it was. x and bias
  * [rows, n] with the same ld; bias may be NULL. With `bf16` the result is rounded to bfloat16.
- * Check with scale 1: |err| <= 3 ulp of the result + 2^-100 (below z = -88). */
+ * Check with scale 1: |err| <= 3 ulp of the result + 2^-100 (below z = -88; of -INFINITY it may also be NaN). */
 typedef struct hs_silu_tile {
     float *x;
     const float *bias;

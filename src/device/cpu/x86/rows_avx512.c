@@ -16,20 +16,7 @@ void hs_embed_avx512(float *out, const void *x, hs_dtype type, float scale, cons
 void hs_finish_avx512(
     float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n)
 {
-    switch (act) { /* a literal in each call keeps the choice out of the loop */
-    case HS_ACT_NONE:
-        v_finish_row(out, sum, bias, residual, HS_ACT_NONE, bf16, n);
-        break;
-    case HS_ACT_SILU:
-        v_finish_row(out, sum, bias, residual, HS_ACT_SILU, bf16, n);
-        break;
-    case HS_ACT_RELU:
-        v_finish_row(out, sum, bias, residual, HS_ACT_RELU, bf16, n);
-        break;
-    case HS_ACT_GELU:
-        v_finish_row(out, sum, bias, residual, HS_ACT_GELU, bf16, n);
-        break;
-    }
+    v_finish(out, sum, bias, residual, act, bf16, n);
 }
 
 void hs_silu_avx512(const hs_silu_tile *t)
@@ -49,12 +36,12 @@ void hs_softmax_avx512(float *x, const float *bias, float scale, int64_t n)
 
 void hs_layer_norm_avx512(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
 {
-    v_layer_norm_row(out, x, add, n, affine);
+    v_layer_norm(out, x, add, n, affine);
 }
 
 void hs_norm_gate_avx512(float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat)
 {
-    v_norm_gate_row(out, u, o, n, affine, concat);
+    v_norm_gate(out, u, o, n, affine, concat);
 }
 
 void hs_scale_avx512(float *x, const float *by, const float *add, int64_t n)

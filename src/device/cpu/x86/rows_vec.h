@@ -3,6 +3,7 @@
 #ifndef HS_DEVICE_CPU_X86_ROWS_VEC_H
 #define HS_DEVICE_CPU_X86_ROWS_VEC_H
 
+#include "base/half.h"
 #include "device/cpu/cpu_ops.h"
 
 #include <math.h>
@@ -35,16 +36,7 @@ static inline v_f32 v_activate(v_f32 z, hs_activation act)
 {
     if (act == HS_ACT_SILU)
         return v_silu(z);
-    if (act == HS_ACT_RELU)
-        return v_max(v_set(0.0f), z);
-    if (act == HS_ACT_GELU) {
-        float lane[V_LANES];
-        v_store(lane, z, V_LANES);
-        for (int i = 0; i < V_LANES; i++)
-            lane[i] = 0.5f * lane[i] * (1.0f + erff(lane[i] * 0.70710678118654752f));
-        return v_load(lane, V_LANES);
-    }
-    return z;
+    return act == HS_ACT_RELU ? v_max(v_set(0.0f), z) : z;
 }
 
 static inline void v_round_row(float *x, float scale, int64_t n)
@@ -76,7 +68,28 @@ static inline void v_embed_row(
     }
 }
 
-static inline void v_finish_row(
+/* erff is a call for each value, so the row is not done in vectors. (Nor may an array of a vector's values stand on the stack:
+ * gcc 12's address sanitizer moves it to where 64-byte stores fault.) */
+static inline void v_finish_gelu_row(
+    float *out, const float *sum, const float *bias, const float *residual, bool bf16, int64_t n)
+{
+    for (int64_t o = 0; o < n; o++) {
+        float y = bias ? sum[o] + bias[o] : sum[o];
+        if (bf16)
+            y = hs_bf16_to_f32(hs_f32_to_bf16(y));
+        y = 0.5f * y * (1.0f + erff(y * 0.70710678118654752f));
+        if (bf16)
+            y = hs_bf16_to_f32(hs_f32_to_bf16(y));
+        if (residual)
+            y += residual[o];
+        out[o] = bf16 ? hs_bf16_to_f32(hs_f32_to_bf16(y)) : y;
+    }
+}
+
+/* Rows whose choices are literals at every call: what a choice leaves out costs the loop nothing. */
+#define V_LITERAL_CHOICES static inline __attribute__((always_inline))
+
+V_LITERAL_CHOICES void v_finish_row(
     float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n)
 {
     for (int64_t o = 0; o < n; o += V_LANES) {
@@ -93,7 +106,24 @@ static inline void v_finish_row(
     }
 }
 
-static inline void v_silu_row(const hs_silu_tile *t, float *x, const float *bias, int64_t seen)
+static inline void v_finish(
+    float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n)
+{
+    if (act == HS_ACT_GELU)
+        v_finish_gelu_row(out, sum, bias, residual, bf16, n);
+    else if (act == HS_ACT_SILU && bf16)
+        v_finish_row(out, sum, bias, residual, HS_ACT_SILU, true, n);
+    else if (act == HS_ACT_SILU)
+        v_finish_row(out, sum, bias, residual, HS_ACT_SILU, false, n);
+    else if (act == HS_ACT_RELU)
+        v_finish_row(out, sum, bias, residual, HS_ACT_RELU, bf16, n);
+    else if (bf16)
+        v_finish_row(out, sum, bias, residual, HS_ACT_NONE, true, n);
+    else
+        v_finish_row(out, sum, bias, residual, HS_ACT_NONE, false, n);
+}
+
+V_LITERAL_CHOICES void v_silu_row(const hs_silu_tile *t, float *x, const float *bias, bool bf16, int64_t seen)
 {
     const v_f32 alpha = v_set(t->alpha), scale = v_set(t->scale);
     const int64_t n = t->n;
@@ -102,7 +132,7 @@ static inline void v_silu_row(const hs_silu_tile *t, float *x, const float *bias
         v_f32 z = v_load(x + j, n - j);
         z = bias ? v_fma(alpha, z, v_load(bias + j, n - j)) : v_mul(alpha, z);
         v_f32 y = v_mul(scale, v_silu(z));
-        if (t->bf16)
+        if (bf16)
             y = v_to_bf16(y);
         v_store(x + j, v_keep(y, 0.0f, seen - j), n - j);
     }
@@ -114,7 +144,13 @@ static inline void v_silu_rows(const hs_silu_tile *t)
 {
     for (int64_t r = 0; r < t->rows; r++) {
         const int64_t seen = t->n_first + r < t->n ? t->n_first + r : t->n;
-        v_silu_row(t, t->x + r * t->ld, t->bias ? t->bias + r * t->ld : NULL, seen);
+        float *x = t->x + r * t->ld;
+        if (t->bf16)
+            v_silu_row(t, x, t->bias ? t->bias + r * t->ld : NULL, true, seen);
+        else if (t->bias)
+            v_silu_row(t, x, t->bias + r * t->ld, false, seen);
+        else
+            v_silu_row(t, x, NULL, false, seen);
     }
 }
 
@@ -167,35 +203,46 @@ static inline void v_moments(float *mean, float *sd, const float *x, const float
     *sd = sqrtf(v_sum(squares) / (float)n + eps);
 }
 
-static inline v_f32 v_affine_at(v_f32 normed, const hs_affine *affine, int64_t c, int64_t n)
+static inline v_f32 v_affine_at(v_f32 normed, const float *weight, const float *bias, int64_t c, int64_t n)
 {
-    if (affine->weight && affine->bias)
-        return v_fma(normed, v_load(affine->weight + c, n - c), v_load(affine->bias + c, n - c));
-    if (affine->weight)
-        return v_mul(normed, v_load(affine->weight + c, n - c));
-    return affine->bias ? v_add(normed, v_load(affine->bias + c, n - c)) : normed;
+    if (weight && bias)
+        return v_fma(normed, v_load(weight + c, n - c), v_load(bias + c, n - c));
+    if (weight)
+        return v_mul(normed, v_load(weight + c, n - c));
+    return bias ? v_add(normed, v_load(bias + c, n - c)) : normed;
 }
 
-static inline void v_layer_norm_row(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
+V_LITERAL_CHOICES void v_layer_norm_row(
+    float *out, const float *x, const float *add, int64_t n, const float *weight, const float *bias, float eps)
 {
     float mean = 0, sd = 0;
-    v_moments(&mean, &sd, x, add, n, affine->eps);
+    v_moments(&mean, &sd, x, add, n, eps);
     const v_f32 m = v_set(mean), s = v_set(sd);
     for (int64_t c = 0; c < n; c += V_LANES) {
         const v_f32 normed = v_div(v_sub(v_sum_at(x, add, c, n), m), s);
-        v_store(out + c, v_affine_at(normed, affine, c, n), n - c);
+        v_store(out + c, v_affine_at(normed, weight, bias, c, n), n - c);
     }
 }
 
-static inline void v_norm_gate_row(
-    float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat)
+static inline void v_layer_norm(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
+{
+    if (affine->weight || affine->bias)
+        v_layer_norm_row(out, x, add, n, affine->weight, affine->bias, affine->eps);
+    else if (add)
+        v_layer_norm_row(out, x, add, n, NULL, NULL, affine->eps);
+    else
+        v_layer_norm_row(out, x, NULL, n, NULL, NULL, affine->eps);
+}
+
+V_LITERAL_CHOICES void v_norm_gate_row(float *out, const float *u, const float *o, int64_t n, const float *weight,
+    const float *bias, float eps, bool concat)
 {
     float mean = 0, sd = 0;
-    v_moments(&mean, &sd, o, NULL, n, affine->eps);
+    v_moments(&mean, &sd, o, NULL, n, eps);
     const v_f32 m = v_set(mean), s = v_set(sd);
     for (int64_t c = 0; c < n; c += V_LANES) {
         const v_f32 gate = v_load(u + c, n - c);
-        const v_f32 normed = v_affine_at(v_div(v_sub(v_load(o + c, n - c), m), s), affine, c, n);
+        const v_f32 normed = v_affine_at(v_div(v_sub(v_load(o + c, n - c), m), s), weight, bias, c, n);
         if (concat) {
             v_store(out + c, gate, n - c);
             v_store(out + n + c, normed, n - c);
@@ -204,6 +251,17 @@ static inline void v_norm_gate_row(
             v_store(out + c, v_mul(gate, normed), n - c);
         }
     }
+}
+
+static inline void v_norm_gate(
+    float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat)
+{
+    if (affine->weight || affine->bias)
+        v_norm_gate_row(out, u, o, n, affine->weight, affine->bias, affine->eps, concat);
+    else if (concat)
+        v_norm_gate_row(out, u, o, n, NULL, NULL, affine->eps, true);
+    else
+        v_norm_gate_row(out, u, o, n, NULL, NULL, affine->eps, false);
 }
 
 static inline void v_scale_row(float *x, const float *by, const float *add, int64_t n)
