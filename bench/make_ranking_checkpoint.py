@@ -3,8 +3,9 @@
 
 usage: make_ranking_checkpoint.py ROWS OUT
 
-Sizes are those of the preset kuairand_1k_ranking (hidden size 512, 3 layers, 4 heads of 128); weights are random, with a fixed seed.
-The item table's values are a sparse file: every row is zero until something is written into it. Needs numpy and PyTorch.
+Sizes are those of the preset kuairand_1k_ranking (hidden size 512, 3 layers, 4 heads of 128); weights are random, with
+a fixed seed. The item table's values are a sparse file: every row is zero until something is written into it. Needs
+numpy and PyTorch.
 """
 import collections
 import os

@@ -15,7 +15,7 @@ enum { CONFIG, JSON, N_OPTIONS };
 
 static const hs_option options_of_inspect[N_OPTIONS] = {
     [CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL, "sizes as the tensors tell", 0, 0,
-        "preset or JSON configuration to compare the tensors with"},
+        "preset, or JSON or gin file with the configuration to compare the tensors with"},
     [JSON] = {"json", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "print one JSON document"},
 };
 
@@ -410,10 +410,9 @@ const hs_verb hs_verb_inspect = {
     .operand = "FILE|FOLDER",
     .summary = "list what a weight file or checkpoint folder holds, without running it",
     .text = "Lists the tensors of a PyTorch or safetensors file, the model family that they make, the configuration "
-            "that they "
-            "imply, what a model would ignore, and, where they do not fit, missing and extra tensors side by side. Of "
-            "a checkpoint folder of NVIDIA's recsys-examples it also tells the layers' layout, the ranks and the "
-            "embedding tables.",
+            "that they imply, what a model would ignore, and, where they do not fit, missing and extra tensors side by "
+            "side. Of a checkpoint folder of NVIDIA's recsys-examples it also tells the layers' layout, the ranks and "
+            "the embedding tables.",
     .option = options_of_inspect,
     .n_options = N_OPTIONS,
     .example = "hstu inspect checkpoint.pt",

@@ -1,9 +1,10 @@
-/* `hstu run`: its options, what they open, and which of its two works follows. */
+/* `hstu run`: what its options say, what they open, and which of its works follows. */
 #include "cli/run.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "cli/program.h"
 #include "cli/run_options.h"
 #include "hstu/metric.h"
@@ -126,7 +127,7 @@ static hstu_status check_family(hs_run *run, const hs_option_value *value, hstu_
             run->ranking ? "ranking" : "sessions or leave-one-out", family, protocol->text);
     for (size_t i = 0; i < n; i++) {
         if (value[wrong[i]].given)
-            return hs_fail(err, HSTU_EINVAL, 0, "option --%s says nothing to a model of the family %s: leave it out",
+            return hs_fail(err, HSTU_EINVAL, 0, "option --%s means nothing to a model of the family %s: leave it out",
                 hs_run_options[wrong[i]].name, family);
     }
     if (value[HS_RUN_PAD_ATTENTION].given && strcmp(family, "decoder") != 0)
@@ -160,20 +161,24 @@ static void warn_void(hs_run *run, const hs_option_value *value)
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
-/* The results would replace what `option` reads. */
-static hstu_status refuse_as_output(const hs_option_value *value, const char *option, const char *path, hstu_error *err)
+/* The results would replace `path`, the run's checkpoint, config, .... */
+static hstu_status refuse_as_output(const hs_option_value *value, const char *what, const char *path, hstu_error *err)
 {
     if (!value[HS_RUN_OUTPUT].given || !path || !hs_mapfile_same(path, value[HS_RUN_OUTPUT].text))
         return HSTU_OK;
-    return hs_fail(err, HSTU_EINVAL, 0, "option --output wants a file of its own, found '%s', which --%s reads",
-        value[HS_RUN_OUTPUT].text, option);
+    return hs_fail(err, HSTU_EINVAL, 0, "option --output wants a file of its own, found '%s', which holds the %s",
+        value[HS_RUN_OUTPUT].text, what);
 }
 
 static hstu_status check_output(const hs_option_value *value, hstu_error *err)
 {
     static const int inputs[] = {HS_RUN_CHECKPOINT, HS_RUN_CONFIG, HS_RUN_DATASET, HS_RUN_CANDIDATES};
+    const char *output = value[HS_RUN_OUTPUT].text, *checkpoint = value[HS_RUN_CHECKPOINT].text;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
         HS_TRY(refuse_as_output(value, hs_run_options[inputs[i]].name, value[inputs[i]].text, err));
+    if (output && checkpoint && hs_path_is_folder(checkpoint) && hs_path_is_inside(checkpoint, output))
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "option --output wants a file outside the checkpoint's folder '%s', found '%s'", checkpoint, output);
     return HSTU_OK;
 }
 
@@ -257,7 +262,9 @@ static hstu_status open_all(hs_run *run, const hs_option_value *value, hstu_erro
         HS_TRY(hstu_config_get_info(
             value[HS_RUN_CONFIG].given ? value[HS_RUN_CONFIG].text : default_config, &run->info, err));
     HS_TRY(check_family(run, value, err));
-    if (!run->requests_path || (!run->checkpoint && run->info.max_item_id == 0)) {
+    /* INT64_MAX: a dynamic table, whose random rows are made for the data set's ids. */
+    const bool ids_are_told = run->checkpoint || (run->info.max_item_id > 0 && run->info.max_item_id < INT64_MAX);
+    if (!run->requests_path || !ids_are_told) {
         HS_TRY(open_dataset(run, value, err));
         hstu_dataset_get_info(run->dataset, &run->dataset_info);
     } else if (value[HS_RUN_DATASET].given) {
@@ -335,6 +342,7 @@ static hstu_status work(hs_run *run, const hs_option_value *value, hstu_error *e
 {
     HS_TRY(check_output(value, err));
     HS_TRY(open_all(run, value, err));
+    HS_TRY(refuse_as_output(value, "config", run->info.config, err)); /* which the checkpoint may have brought */
     set_all(run, value);
     if (run->ranking)
         return run->requests_path ? hs_run_rank_requests(run, err) : evaluate_ranking(run, err);
@@ -348,7 +356,7 @@ static const char *clashes_with_requests(const hs_option_value *value)
 {
     static const int clash[] = {HS_RUN_STEPS, HS_RUN_OUTPUT, HS_RUN_WARMUP, HS_RUN_PROTOCOL, HS_RUN_DROP_DUPLICATES,
         HS_RUN_MIN_EVENTS, HS_RUN_TIME_INTERVAL_S, HS_RUN_MAX_SEQUENCES, HS_RUN_MAX_SEQUENCE_LENGTH, HS_RUN_MAX_HISTORY,
-        HS_RUN_MAX_CANDIDATES, HS_RUN_TRUNCATION, HS_RUN_SPLIT, HS_RUN_PAD_ATTENTION};
+        HS_RUN_MAX_CANDIDATES, HS_RUN_TRUNCATION, HS_RUN_SPLIT};
     for (size_t i = 0; i < sizeof clash / sizeof *clash; i++) {
         if (value[clash[i]].given)
             return hs_run_options[clash[i]].name;
@@ -378,9 +386,8 @@ const hs_verb hs_verb_run = {
     .text =
         "Answers every sample of a sequence file with a model and prints one JSON document: latency, throughput, hit "
         "rate, NDCG and MRR with standard errors, and a most-popular baseline by the same rules; with a ranking model "
-        "AUC, "
-        "GAUC and log loss of every task. With --requests it "
-        "answers your own requests instead, one JSON line each.",
+        "AUC, GAUC, log loss and normalised entropy of every task. With --requests it answers your own requests "
+        "instead, one JSON line each.",
     .option = hs_run_options,
     .n_options = HS_RUN_N_OPTIONS,
     .example = "hstu run --config kuairand_gr --steps 4 --device cpu --checkpoint model.pt",

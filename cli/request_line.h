@@ -3,20 +3,7 @@
 #ifndef HS_CLI_REQUEST_LINE_H
 #define HS_CLI_REQUEST_LINE_H
 
-#include "hstu/status.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef struct hs_ids {
-    int64_t *data;
-    size_t n, cap;
-} hs_ids;
-
-/* Appends x; false, with ids unchanged, without memory. */
-bool hs_ids_push(hs_ids *ids, int64_t x);
-void hs_ids_free(hs_ids *ids);
+#include "cli/json_scan.h"
 
 enum { HS_MAX_REQUEST_FEATURES = 64 };
 

@@ -72,13 +72,15 @@ hstu_status hs_run_evaluate(hs_run *run, hs_run_result *result, hstu_error *err)
 /* Fills rank [n] of the first n samples when items are ranked by their count over all histories, uncut, ties to the smaller
  * id; candidates, filter and window as in the run. */
 hstu_status hs_run_rank_by_popularity(const hs_run *run, size_t n, int64_t *rank, hstu_error *err);
-/* The same for a ranking model: scores every candidate of every sample once, in order, and measures. */
-hstu_status hs_run_rank(hs_run *run, hs_run_result *result, hstu_error *err);
 /* Answers run->requests_path on standard output, one JSON line each, in order. */
 hstu_status hs_run_answer_requests(hs_run *run, hstu_error *err);
 
-/* The same with a ranking model: logits and probabilities of each request's candidates. */
+/* With a ranking model: scores every candidate of every sample once, in order, and measures. */
+hstu_status hs_run_rank(hs_run *run, hs_run_result *result, hstu_error *err);
+/* With a ranking model: logits and probabilities of each request's candidates. */
 hstu_status hs_run_rank_requests(hs_run *run, hstu_error *err);
+/* An error sentence of a batch of one user, behind its "user 0: ": who calls knows a better name. */
+const char *hs_run_without_user(const char *sentence);
 /* probability [n_classes] of one candidate's logits, in fp32: sigmoids, or a softmax where the model has one task. */
 void hs_run_probabilities(const hstu_model_info *info, const float *logits, float *probability);
 

@@ -3,8 +3,8 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "cli/json_scan.h"
 #include "cli/line_reader.h"
-#include "cli/request_line.h"
 
 #include <stdlib.h>
 

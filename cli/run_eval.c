@@ -94,8 +94,8 @@ static hstu_batch assemble(loop *l, int64_t first, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         const int64_t from = window_start(l, first + i), count = h->offset[first + i + 1] - from;
         l->offset[i] = events;
-        for (int64_t pad = l->run->pad_attention ? l->run->window - count : 0; pad > 0; pad--)
-            l->item[events++] = 0;
+        for (int64_t pad = l->run->pad_attention ? l->run->window - count : 0; pad > 0; pad--, events++)
+            l->item[events] = l->time[events] = 0;
         memcpy(l->item + events, h->item_id + from, (size_t)count * sizeof *l->item);
         if (h->timestamp)
             memcpy(l->time + events, h->timestamp + from, (size_t)count * sizeof *l->time);

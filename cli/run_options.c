@@ -9,8 +9,9 @@ static const int64_t max_count = 1000000000;
 
 const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL,
-        "the checkpoint's own, config.json beside it, or kuairand_gr", 0, 0,
-        "preset, or JSON or gin file with the model's configuration"},
+        "the checkpoint's own, config.json beside it, or kuairand_gr; a decoder needs none, a ranking model has no "
+        "default",
+        0, 0, "preset, or JSON or gin file with the model's configuration"},
     [HS_RUN_CHECKPOINT] = {"checkpoint", HS_OPTION_TEXT, "FILE|DIR", NULL, "none: random weights from the seed", 0, 0,
         "PyTorch or safetensors file with the weights, or a checkpoint folder of NVIDIA's recsys-examples"},
     [HS_RUN_DATASET] = {"dataset", HS_OPTION_TEXT, "FILE", NULL, "what preprocess wrote for the preset's data set", 0,
@@ -20,8 +21,8 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_DATA_ROOT] = {"data_root", HS_OPTION_TEXT, "DIR", "tmp_data", NULL, 0, 0, "where preprocess wrote"},
     [HS_RUN_PROTOCOL] = {"protocol", HS_OPTION_CHOICE, "sessions|leave-one-out|ranking", NULL,
         "the preset's, or what the file allows", 0, 0,
-        "one sample a session, or one a user, whose last event is the target; ranking: one a user, whose newest events "
-        "are candidates with labels"},
+        "one sample a session, or one a user, whose last event is the target; ranking: one a user, the last of whose "
+        "kept events are candidates with labels"},
     [HS_RUN_STEPS] = {"steps", HS_OPTION_INT, "N", NULL, "all", 1, max_count, "batches to run"},
     [HS_RUN_BATCH_SIZE] = {"batch_size", HS_OPTION_INT, "N", NULL, of_preset, 1, 65536,
         "requests in a batch; 1 answers each line of --requests at once"},
@@ -36,8 +37,8 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_REQUESTS] = {"requests", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "answer these instead of a data set (- is standard input): a line is {\"user\": .., \"items\": [..], "
         "\"times\": [..], \"request_time\": .., \"candidates\": [..]}, times in the model's unit (seconds unless its "
-        "configuration says "
-        "otherwise), only items required; ranking: {\"user\": .., \"items\": [..], \"actions\": [..], \"context\": "
+        "configuration says otherwise), only items required; ranking: {\"user\": .., \"items\": [..], \"actions\": "
+        "[..], \"context\": "
         "{\"name\": .., ..}, \"candidates\": [..]}"},
     [HS_RUN_OUTPUT] = {"output", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "CSV of every user: user_id, target, rank (0: target filtered or no candidate), top-k ids; ranking: of every "
@@ -67,7 +68,7 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_MAX_HISTORY] = {"max_history", HS_OPTION_INT, "N", NULL, of_model, 1, max_count,
         "ranking: events of a user in front of the candidates"},
     [HS_RUN_MAX_CANDIDATES] = {"max_candidates", HS_OPTION_INT, "N", NULL, of_model, 1, max_count,
-        "ranking: candidates of a user; users with no more events are left out"},
+        "ranking: candidates of a user; users who have no more events than these are left out"},
     [HS_RUN_TRUNCATION] = {"truncation", HS_OPTION_CHOICE, "oldest|newest", "oldest", NULL, 0, 0,
         "ranking: which max_history + max_candidates events of a longer user are kept; the reference keeps the oldest"},
     [HS_RUN_SPLIT] = {"split", HS_OPTION_CHOICE, "test|train|all", "test", NULL, 0, 0,

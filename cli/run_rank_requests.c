@@ -21,15 +21,15 @@ typedef struct requests {
     hs_ids offset, item, action_offset, action, candidate_offset, candidate, context;
     hs_ids user_end; /* where each user's text ends in `users` */
     hs_dynbuf users; /* JSON text of the users, one behind the other */
+    hs_ids line;     /* of each in the file */
     size_t bytes;    /* of their lines */
-    uint64_t first_line, last_line;
     hs_dynbuf out;
 } requests;
 
 static void clear(requests *r)
 {
     hs_ids *const lists[] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset, &r->candidate,
-        &r->context, &r->user_end};
+        &r->context, &r->user_end, &r->line};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         lists[i]->n = 0;
     r->users.len = r->bytes = r->n = 0;
@@ -38,7 +38,7 @@ static void clear(requests *r)
 static void requests_close(requests *r)
 {
     hs_ids *const lists[] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset, &r->candidate,
-        &r->context, &r->user_end};
+        &r->context, &r->user_end, &r->line};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         hs_ids_free(lists[i]);
     hs_free(r->feature);
@@ -109,19 +109,16 @@ static hstu_status append_request(requests *r, hstu_error *err)
     const hs_request *q = &r->request;
     bool ok = true;
     HS_TRY(check_names(r, err));
-    if (r->n == 0) {
+    if (r->n == 0)
         ok = hs_ids_push(&r->offset, 0) && hs_ids_push(&r->action_offset, 0) && hs_ids_push(&r->candidate_offset, 0);
-        r->first_line = r->reader.line;
-    }
     ok = ok && push_all(&r->item, &q->items) && push_all(&r->action, &q->actions) &&
          push_all(&r->candidate, &q->candidates) && hs_ids_push(&r->offset, (int64_t)r->item.n) &&
          hs_ids_push(&r->action_offset, (int64_t)r->action.n) &&
          hs_ids_push(&r->candidate_offset, (int64_t)r->candidate.n) &&
          hs_dynbuf_append(&r->users, q->user ? q->user : "null", q->user ? q->user_len : 4) &&
-         hs_ids_push(&r->user_end, (int64_t)r->users.len);
+         hs_ids_push(&r->user_end, (int64_t)r->users.len) && hs_ids_push(&r->line, (int64_t)r->reader.line);
     if (!ok)
         return hs_fail_nomem(err, r->item.n * sizeof(int64_t), "a batch of requests");
-    r->last_line = r->reader.line;
     r->bytes += r->reader.text.len;
     r->n++;
     return HSTU_OK;
@@ -142,6 +139,7 @@ static void put_rows(hs_json_writer *w, const char *key, const float *x, int64_t
     hs_json_end(w, ']');
 }
 
+/* logits, probability: of all that waits. */
 static void put_answer(requests *r, hs_json_writer *w, size_t i, const float *logits, const float *probability)
 {
     const int64_t from = r->candidate_offset.data[i], n = r->candidate_offset.data[i + 1] - from;
@@ -160,10 +158,11 @@ static void put_answer(requests *r, hs_json_writer *w, size_t i, const float *lo
     hs_json_end(w, '}');
 }
 
-static hstu_status write_answers(requests *r, const float *logits, const float *probability, hstu_error *err)
+static hstu_status write_answers(
+    requests *r, size_t first, size_t n, const float *logits, const float *probability, hstu_error *err)
 {
     r->out.len = 0;
-    for (size_t i = 0; i < r->n; i++) {
+    for (size_t i = first; i < first + n; i++) {
         hs_json_writer w;
         hs_json_writer_init(&w, &r->out, 0);
         put_answer(r, &w, i, logits, probability);
@@ -176,17 +175,23 @@ static hstu_status write_answers(requests *r, const float *logits, const float *
     return HSTU_OK;
 }
 
-/* The library's sentence names the place in the batch; a person knows lines. */
-static hstu_status name_lines(const requests *r, hstu_status status, hstu_error *err)
-{
-    const hstu_error inner = *err;
-    return hs_fail(err, status, r->first_line, "%s: lines %llu to %llu: %s", r->reader.path,
-        (unsigned long long)r->first_line, (unsigned long long)r->last_line, inner.msg);
-}
-
-static hstu_status rank(requests *r, float *logits, float *probability, hstu_error *err)
+/* The n requests from `first` on, as a batch. */
+static hstu_status rank(
+    requests *r, size_t first, size_t n, const hstu_batch *batch, float *logits, float *probability, hstu_error *err)
 {
     const int64_t n_classes = r->run->info.n_classes;
+    const int64_t from = r->candidate_offset.data[first], to = r->candidate_offset.data[first + n];
+    HS_TRY(hstu_rank(r->run->session, batch, logits + from * n_classes, (size_t)((to - from) * n_classes), err));
+    for (int64_t i = from; i < to; i++)
+        hs_run_probabilities(&r->run->info, logits + i * n_classes, probability + i * n_classes);
+    if (r->run->dump_logits)
+        (void)fprintf(stderr, "hstu: output shapes: logits [%lld, %lld] of %zu users\n", (long long)(to - from),
+            (long long)n_classes, n);
+    return write_answers(r, first, n, logits, probability, err);
+}
+
+static hstu_status rank_all(requests *r, float *logits, float *probability, hstu_error *err)
+{
     const hstu_batch batch = {
         .n_users = r->n,
         .offset = r->offset.data,
@@ -197,17 +202,45 @@ static hstu_status rank(requests *r, float *logits, float *probability, hstu_err
         .cand_id = r->candidate.data,
         .context = r->context.data,
     };
-    const hstu_status status = hstu_rank(r->run->session, &batch, logits, r->candidate.n * (size_t)n_classes, err);
-    if (status != HSTU_OK)
-        return name_lines(r, status, err);
-    for (size_t i = 0; i < r->candidate.n; i++)
-        hs_run_probabilities(&r->run->info, logits + (int64_t)i * n_classes, probability + (int64_t)i * n_classes);
-    if (r->run->dump_logits)
-        (void)fprintf(stderr, "hstu: output shapes: logits [%zu, %lld] of %zu users\n", r->candidate.n,
-            (long long)n_classes, r->n);
-    return HSTU_OK;
+    return rank(r, 0, r->n, &batch, logits, probability, err);
 }
 
+static hstu_status rank_alone(requests *r, size_t i, float *logits, float *probability, hstu_error *err)
+{
+    const int64_t item = r->offset.data[i], action = r->action_offset.data[i], candidate = r->candidate_offset.data[i];
+    const int64_t offset[2] = {0, r->offset.data[i + 1] - item};
+    const int64_t action_offset[2] = {0, r->action_offset.data[i + 1] - action};
+    const int64_t candidate_offset[2] = {0, r->candidate_offset.data[i + 1] - candidate};
+    const size_t n_context = r->run->info.n_context;
+    const hstu_batch batch = {
+        .n_users = 1,
+        .offset = offset,
+        .item_id = offset[1] ? r->item.data + item : NULL,
+        .action_offset = action_offset,
+        .action = action_offset[1] ? r->action.data + action : NULL,
+        .cand_offset = candidate_offset,
+        .cand_id = r->candidate.data + candidate,
+        .context = n_context ? r->context.data + i * n_context : NULL,
+    };
+    return rank(r, i, 1, &batch, logits, probability, err);
+}
+
+/* An id that the model lacks fails a whole batch: one by one the requests before it are answered, and its line is named. */
+static hstu_status rank_one_by_one(requests *r, float *logits, float *probability, hstu_error *err)
+{
+    hstu_status status = HSTU_OK;
+    for (size_t i = 0; i < r->n && status == HSTU_OK; i++) {
+        status = rank_alone(r, i, logits, probability, err);
+        if (status == HSTU_EINVAL || status == HSTU_EFORMAT) {
+            const hstu_error inner = *err;
+            status = hs_fail(err, status, (uint64_t)r->line.data[i], "%s: line %lld: %s", r->reader.path,
+                (long long)r->line.data[i], hs_run_without_user(inner.msg));
+        }
+    }
+    return status;
+}
+
+/* Nothing waits afterwards, whether it was answered or not. */
 static hstu_status answer_pending(requests *r, hstu_error *err)
 {
     size_t places = 0;
@@ -216,15 +249,14 @@ static hstu_status answer_pending(requests *r, hstu_error *err)
     if (!hs_mul_size(r->candidate.n, (size_t)r->run->info.n_classes, &places))
         return hs_fail_nomem(err, SIZE_MAX, "a batch's logits");
     float *logits = hs_alloc(places, sizeof *logits), *probability = hs_alloc(places, sizeof *probability);
-    hstu_status status = logits && probability ? rank(r, logits, probability, err)
+    hstu_status status = logits && probability ? rank_all(r, logits, probability, err)
                                                : hs_fail_nomem(err, 2 * places * sizeof *logits, "a batch's logits");
-    if (status == HSTU_OK)
-        status = write_answers(r, logits, probability, err);
+    if (status == HSTU_EINVAL || status == HSTU_EFORMAT)
+        status = rank_one_by_one(r, logits, probability, err);
     hs_free(logits);
     hs_free(probability);
-    HS_TRY(status);
     clear(r);
-    return HSTU_OK;
+    return status;
 }
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
@@ -275,11 +307,17 @@ hstu_status hs_run_rank_requests(hs_run *run, hstu_error *err)
     hstu_status status = requests_open(&r, run, err);
     while (status == HSTU_OK && more)
         status = take_line(&r, &more, err);
-    /* What stands before a bad line is answered; the bad line's error stays the one that is told. */
-    if (status == HSTU_OK)
+    /* What stands before a bad line is answered, and may be bad too: the first one's error is told. */
+    if (status == HSTU_OK) {
         status = answer_pending(&r, err);
-    else if (status == HSTU_EFORMAT || status == HSTU_EINVAL)
-        (void)answer_pending(&r, &(hstu_error){0});
+    } else if (status == HSTU_EFORMAT || status == HSTU_EINVAL) {
+        const hstu_error later = *err;
+        const hstu_status earlier = answer_pending(&r, err);
+        if (earlier == HSTU_OK)
+            *err = later;
+        else
+            status = earlier;
+    }
     requests_close(&r);
     return status;
 }

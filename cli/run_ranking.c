@@ -116,22 +116,36 @@ static hstu_batch assemble(loop *l, int64_t first, int64_t n)
     };
 }
 
-/* The library counts users within a batch; a person knows the data set's. */
-static hstu_status name_samples(const loop *l, int64_t first, int64_t n, hstu_status status, hstu_error *err)
+const char *hs_run_without_user(const char *sentence)
 {
-    const hstu_error inner = *err;
-    return hs_fail(err, status, 0, "%s: samples %lld to %lld (users %lld to %lld): %s", l->run->dataset_info.name,
-        (long long)first, (long long)(first + n - 1), (long long)l->samples->user_id[first],
-        (long long)l->samples->user_id[first + n - 1], inner.msg);
+    static const char user[] = "user 0: ";
+    return strncmp(sentence, user, sizeof user - 1) == 0 ? sentence + sizeof user - 1 : sentence;
 }
 
+static hstu_status rank(loop *l, const hstu_batch *batch, int64_t first, float *logits, hstu_error *err)
+{
+    const int64_t n_classes = l->run->info.n_classes, *at = l->samples->cand_offset + first;
+    const size_t n = (size_t)((at[batch->n_users] - at[0]) * n_classes);
+    return hstu_rank(l->run->session, batch, logits + at[0] * n_classes, n, err);
+}
+
+/* The library counts users within a batch; a person knows the data set's: one by one they tell who fails. */
 static hstu_status answer(loop *l, const hstu_batch *batch, int64_t first, float *logits, hstu_error *err)
 {
-    const int64_t n = (int64_t)batch->n_users, n_classes = l->run->info.n_classes;
-    const int64_t from = l->samples->cand_offset[first], to = l->samples->cand_offset[first + n];
-    const hstu_status status =
-        hstu_rank(l->run->session, batch, logits + from * n_classes, (size_t)((to - from) * n_classes), err);
-    return status == HSTU_EINVAL || status == HSTU_EFORMAT ? name_samples(l, first, n, status, err) : status;
+    const int64_t n = (int64_t)batch->n_users;
+    hstu_status status = rank(l, batch, first, logits, err);
+    if (status != HSTU_EINVAL && status != HSTU_EFORMAT)
+        return status;
+    for (int64_t i = first; i < first + n; i++) {
+        const hstu_batch alone = assemble(l, i, 1);
+        status = rank(l, &alone, i, logits, err);
+        if (status != HSTU_OK) {
+            const hstu_error inner = *err;
+            return hs_fail(err, status, 0, "%s: user %lld: %s", l->run->dataset_info.name,
+                (long long)l->samples->user_id[i], hs_run_without_user(inner.msg));
+        }
+    }
+    return status;
 }
 
 static void dump_shapes(loop *l, const hstu_batch *batch)

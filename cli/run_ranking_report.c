@@ -107,6 +107,8 @@ void hs_report_put_ranking(hs_json_writer *w, const hs_run *run, const hs_run_re
     hs_json_pair_int(w, "n_candidates", result->n_candidates);
     hs_json_pair_int(w, "max_history", run->rules.max_history);
     hs_json_pair_int(w, "max_candidates", run->rules.max_candidates);
+    hs_json_pair_int(w, "attention_n", run->info.attention_n);
+    hs_json_pair_bool(w, "contextual_mask", run->info.contextual_mask != 0);
     hs_json_key(w, "skipped");
     hs_json_begin(w, '{');
     hs_json_pair_int(w, "too_few_events", run->samples->n_short);

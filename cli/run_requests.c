@@ -83,6 +83,8 @@ static hstu_status append_request(requests *r, hstu_error *err)
         p->has_candidates = q->has_candidates;
         p->first_line = r->reader.line;
     }
+    for (int64_t i = r->run->pad_attention ? (int64_t)q->items.n : r->run->window; i < r->run->window && ok; i++)
+        ok = hs_ids_push(&p->item, 0) && (!q->has_times || hs_ids_push(&p->time, 0));
     HS_TRY(push_items(r, &q->items, "items", &p->item, err));
     HS_TRY(push_items(r, &q->candidates, "candidates", &p->candidate, err));
     for (size_t i = 0; i < q->times.n && ok; i++)

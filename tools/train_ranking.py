@@ -47,10 +47,12 @@ def open_csv(path):
 
 
 def find_files(folder, pattern):
-    paths = sorted(glob.glob(os.path.join(folder, pattern)) or glob.glob(os.path.join(folder, pattern + ".gz")))
-    if not paths:
+    """By name; of a file and its .gz the former."""
+    plain = glob.glob(os.path.join(folder, pattern))
+    packed = [path for path in glob.glob(os.path.join(folder, pattern + ".gz")) if path[:-3] not in plain]
+    if not plain + packed:
         sys.exit(f"{folder}: expected {pattern} or {pattern}.gz, found neither")
-    return paths
+    return sorted(plain + packed)
 
 
 def read_log(path):

@@ -55,10 +55,11 @@ typedef struct hstu_table_info {
 
 /* Opens a PyTorch or safetensors file, recognised by content, or a checkpoint folder of NVIDIA's recsys-examples: the one
  * that holds torch_module, or one with exactly one such folder in it. config: a preset's name or a JSON or gin file, used to
- * tell which tensors are missing; NULL: what a safetensors file carries in itself, else every size comes from the tensors (those of
- * a ranking model do not tell its inputs: then its tensors are only listed). A folder's content is listed as it is stored:
- * config is not read. Both texts are borrowed for the call. HSTU_ENOENT, HSTU_EIO, HSTU_EFORMAT, HSTU_EUNSUP, HSTU_ENOMEM; HSTU_EINVAL names both sides when config and tensors
- * contradict each other. The files stay mapped until close. A checkpoint is read-only: threads may share it. */
+ * tell which tensors are missing, and of a folder whether its tables fit; NULL: what a safetensors file carries in itself, else
+ * every size comes from the tensors (those of a ranking model in one file do not tell its tables: then they are only listed).
+ * Both texts are borrowed for the call. HSTU_ENOENT, HSTU_EIO, HSTU_EFORMAT, HSTU_EUNSUP, HSTU_ENOMEM; HSTU_EINVAL names both
+ * sides when config and tensors contradict each other. The files stay mapped until close. A checkpoint is read-only: threads
+ * may share it. */
 HSTU_API hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const char *config, hstu_error *err);
 HSTU_API void hstu_checkpoint_close(hstu_checkpoint *checkpoint); /* NULL is fine */
 
@@ -75,26 +76,26 @@ HSTU_API hstu_status hstu_checkpoint_table(
 /* The i-th pair of a safetensors file's __metadata__. */
 HSTU_API hstu_status hstu_checkpoint_metadata(
     const hstu_checkpoint *checkpoint, uint64_t i, const char **key, const char **value, hstu_error *err);
-/* The configuration that the tensors (and config, if given) imply, as JSON text; NULL when no family was recognised, for a
- * folder, and where a ranking model's tensors are only listed. */
+/* The configuration that the tensors (and config, if given) imply, as JSON text; NULL when no supported family was recognised,
+ * and where a ranking model's tensors are only listed. */
 HSTU_API const char *hstu_checkpoint_config(const hstu_checkpoint *checkpoint);
 
 /* ---- Converting ------------------------------------------------------------------------------------------------- */
 
 typedef struct hstu_convert_options {
-    size_t size; /* set by hstu_convert_options_init */
-    const char *
-        config; /* as in hstu_model_options: a preset's name or a JSON or gin file; NULL: what opening `in` would take */
-    const char *dtype; /* how weights are stored: "fp32" (default), or "bf16", rounded to nearest even */
+    size_t size;        /* set by hstu_convert_options_init */
+    const char *config; /* as in hstu_model_options; NULL: what opening `in` would take */
+    const char *dtype;  /* how weights are stored: "fp32" (default), or "bf16", rounded to nearest even */
     hstu_progress progress;
 } hstu_convert_options;
 
 HSTU_API void hstu_convert_options_init(hstu_convert_options *options);
 /* Writes the model of the weight file or checkpoint folder `in` as one safetensors file `out`: its weights and embedding tables
- * under their plain names and, under the metadata key "hstu_config", its whole configuration, so that `out` opens without another file (docs/formats.md, 3.2). What
- * opening `in` would refuse is refused with the same error. `out` appears under its name when it is complete and is replaced
- * where it exists; HSTU_EINVAL when it is `in` itself, or for a weight that bf16 cannot hold. A model opened from `out` answers
- * as one opened from `in`, bit for bit; with "bf16" as one whose fp32 weights were rounded. options NULL: the defaults. */
+ * under their plain names and, under the metadata key "hstu_config", its whole configuration, so that `out` opens without
+ * another file (docs/formats.md, 3.2). What opening `in` would refuse is refused with the same error. `out` appears under its
+ * name when it is complete and is replaced where it exists; HSTU_EINVAL when it is a file that is read, or for a weight that
+ * bf16 cannot hold. Tables may be larger than memory. A model opened from `out` answers as one opened from `in`, bit for bit;
+ * with "bf16" as one whose fp32 weights were rounded. options NULL: the defaults. */
 HSTU_API hstu_status hstu_checkpoint_convert(
     const char *in, const char *out, const hstu_convert_options *options, hstu_error *err);
 

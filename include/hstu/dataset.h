@@ -55,8 +55,8 @@ HSTU_API void hstu_preprocess_options_init(hstu_preprocess_options *options);
 
 /* Reads the set's standard logs and writes, under <data_root>/<dataset_name>/: sequences.safetensors (every event),
  * processed_inference_sequences.csv and metadata.json (sessions), and, where the set's user features are there,
- * processed_seqs.csv (NVIDIA's layout: one row a user). Formats: docs/formats.md. Each file appears under its name
- * only when it is complete. HSTU_EINVAL for options, HSTU_ENOENT for absent logs (naming the expected path),
+ * processed_seqs.csv (NVIDIA's layout: one row a user); without them an older one is removed. Formats: docs/formats.md.
+ * Each file appears under its name only when it is complete. HSTU_EINVAL for options, HSTU_ENOENT for absent logs (naming the expected path),
  * HSTU_EFORMAT with file, line and column for bad rows, HSTU_EIO, HSTU_ENOMEM, HSTU_ECANCELLED. */
 HSTU_API hstu_status hstu_preprocess(
     const hstu_preprocess_options *options, hstu_preprocess_report *report, hstu_error *err);
@@ -151,9 +151,9 @@ typedef struct hstu_ranking_options {
     double train_fraction;      /* the first (int)(train_fraction * kept users) are the training part; default 0.7 */
 } hstu_ranking_options;
 
-/* One sample a user, in the dataset's row order (events files: ascending user ids). The newest max_candidates of the events
- * that truncation leaves are the candidates, those before them the history. Duplicate rows stay, as in the reference. Of an
- * events file only users that every log and the features file hold are used. Owned by the object. */
+/* One sample a user, in the dataset's row order (events files: ascending user ids). The newest max_candidates
+ * of the events that truncation leaves are the candidates, those before them the history. Duplicate rows stay, as in the
+ * reference. Of an events file only users that every log and the features file hold are used. Owned by the object. */
 typedef struct hstu_ranking_samples {
     int64_t n;
     int64_t n_short;            /* users left out: not more than max_candidates events */
@@ -171,8 +171,8 @@ typedef struct hstu_ranking_samples {
 } hstu_ranking_samples;
 
 HSTU_API void hstu_ranking_options_init(hstu_ranking_options *options);
-/* HSTU_EINVAL for a kind of file that holds no whole users with actions, for options out of range, and, saying why, when no
- * sample is left. HSTU_ENOMEM. */
+/* HSTU_EINVAL for a kind of file that holds no whole users with actions, for options out of range, and, saying why, when
+ * no sample is left. HSTU_ENOMEM. */
 HSTU_API hstu_status hstu_ranking_samples_open(
     hstu_ranking_samples **out, const hstu_dataset *dataset, const hstu_ranking_options *options, hstu_error *err);
 HSTU_API void hstu_ranking_samples_close(hstu_ranking_samples *samples); /* NULL is fine */

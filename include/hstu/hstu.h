@@ -34,15 +34,15 @@ typedef struct hstu_session hstu_session; /* threads and workspace */
 /* Text is borrowed for one call. */
 typedef struct hstu_model_options {
     size_t size; /* set by hstu_model_options_init */
-    const char
-        *config; /* a preset's name, or the path of a JSON or gin file (docs/formats.md); NULL: what the checkpoint
-                           carries in itself, else the config.json beside it (in a folder: inside it), else the preset
-                           kuairand_gr; a ranking model has no default */
+    /* A preset's name, or the path of a JSON or gin file (docs/formats.md). NULL: what the checkpoint carries in itself, else the
+     * config.json beside it (in a folder: inside it), else the preset kuairand_gr; the decoder's tensors tell all, and a
+     * ranking model has no default. */
+    const char *config;
     const char *device; /* "cpu" (default) */
-    const char
-        *dtype;  /* "fp32" (default), or "bf16": families ranking and decoder only. Weights are rounded to bfloat16, and
-                           results where a bfloat16 model stores them; sums are fp32 */
-    int threads; /* 0: what affinity and the control group's quota allow */
+    /* "fp32" (default), or "bf16": families ranking and decoder only. Weights are rounded to bfloat16, and results where a
+     * bfloat16 model stores them; sums are fp32. */
+    const char *dtype;
+    int threads;         /* 0: what affinity and the control group's quota allow */
     uint64_t seed;       /* of random weights */
     int64_t max_item_id; /* random weights: the largest model item id, where the configuration does not fix it */
     int64_t max_user_id; /* random weights of a ranking model: the largest user id, likewise */
@@ -67,18 +67,17 @@ typedef struct hstu_model_info {
     int64_t dim, n_blocks, n_heads, dqk, dv;
     int64_t max_sequence_length; /* events of a history that are used: the newest */
     int64_t attention_n;         /* the divisor N; 0 in the decoder */
-    int64_t min_item_id,
-        max_item_id; /* item ids are min .. max; a ranking model with a dynamic item table takes any id: then
-                                         0 and INT64_MAX */
+    /* Item ids are min .. max. A ranking model with a dynamic item table takes any id: then 0 and INT64_MAX. */
+    int64_t min_item_id, max_item_id;
     int64_t n_parameters;
     uint64_t weight_bytes;
     int uses_time; /* the relative bias wants timestamps */
     /* Ranking; 0 in other families. */
     size_t n_context; /* contextual features, hstu_model_context tells about each */
-    int64_t n_tasks,
-        n_classes;          /* n_tasks == n_classes: a sigmoid for each task; n_tasks 1: a softmax over the classes */
-    int64_t max_candidates; /* of a request of the data set's protocol; hstu_rank takes any number */
-    int contextual_mask;    /* contextual tokens see the whole history */
+    /* n_tasks == n_classes: a sigmoid for each task; n_tasks 1: a softmax over the classes. */
+    int64_t n_tasks, n_classes;
+    int64_t max_candidates;       /* of a request of the data set's protocol; hstu_rank takes any number */
+    int contextual_mask;          /* contextual tokens see the whole history */
     hstu_history_options history; /* the model's own rules for making histories */
     /* What a run takes from a preset where its options are silent. */
     hstu_protocol default_protocol;
@@ -118,19 +117,17 @@ typedef struct hstu_batch {
     const int64_t *query_time;  /* [n_users] when the answer is wanted; needed with timestamp by models that use time */
     const int64_t *cand_offset; /* [n_users + 1], from 0, never falling; NULL, or no candidates for a user: those of the
                                    options. hstu_encode takes no notice of candidates */
-    const int64_t
-        *cand_id; /* [cand_offset[n_users]], any order; hstu_recommend counts duplicates once, hstu_rank scores
-                                   each */
+    /* [cand_offset[n_users]], any order; hstu_recommend counts duplicates once, hstu_rank scores each. */
+    const int64_t *cand_id;
     /* Ranking models. */
-    const int64_t
-        *action_offset;     /* [n_users + 1], from 0, or NULL: that of items. A user has as many actions as history
-                                     events, or as many as history events and candidates, the layout of training batches: those
-                                     of candidates change nothing */
+    /* [n_users + 1], from 0, or NULL: that of items. A user has as many actions as history events, or as many as history events
+     * and candidates, the layout of training batches: those of candidates change nothing. */
+    const int64_t *action_offset;
     const int64_t *action;  /* ids of the action table: bit masks of KuaiRand's eight actions */
     const int64_t *context; /* [n_users, n_context] ids of the contextual features, in the model's order */
-    const int64_t
-        *context_length; /* [n_users, n_context], or NULL: one id for each. How many ids a feature has: `context` then
-                                      holds them one behind the other */
+    /* [n_users, n_context], or NULL: one id for each. How many ids a feature has: `context` then holds them one behind the
+     * other. */
+    const int64_t *context_length;
 } hstu_batch;
 
 typedef struct hstu_recommend_options {
@@ -164,7 +161,8 @@ HSTU_API hstu_status hstu_recommend(hstu_session *session, const hstu_batch *bat
  * logits_len its elements; probabilities are their sigmoids, or softmax (hstu_model_info). Candidates do not see each other: a
  * candidate's logits are the same, bit for bit, whichever others stand beside it, in any batch and on any number of threads.
  * HSTU_EINVAL for a model of another family, and naming user, feature, id and the table's rows for an id outside its static
- * table; HSTU_EFORMAT when a logit comes out as no finite number, which only a table row that holds none can cause; HSTU_ENOMEM. */
+ * table; HSTU_EFORMAT when a logit comes out as no finite number, for a table row that holds none, or one far too large;
+ * HSTU_ENOMEM. */
 HSTU_API hstu_status hstu_rank(
     hstu_session *session, const hstu_batch *batch, float *logits, size_t logits_len, hstu_error *err);
 

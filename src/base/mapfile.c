@@ -1,4 +1,6 @@
 /* Read-only memory maps of whole files. */
+#define _DEFAULT_SOURCE /* madvise: the POSIX call of that name does not give memory back */
+
 #include "base/mapfile.h"
 
 #include "base/error.h"
@@ -41,6 +43,24 @@ void hs_mapfile_expect_random(const hs_mapfile *map)
 {
     if (map->data) /* advice: a system that does not take it still works */
         (void)posix_madvise((void *)(uintptr_t)map->data, map->size, POSIX_MADV_RANDOM);
+}
+
+void hs_mapfile_expect_scan(const hs_mapfile *map)
+{
+    if (map->data)
+        (void)posix_madvise((void *)(uintptr_t)map->data, map->size, POSIX_MADV_SEQUENTIAL);
+}
+
+void hs_mapfile_release(const hs_mapfile *map, const void *data, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), map_first = (uintptr_t)map->data;
+    uintptr_t first = (uintptr_t)data, end = first + bytes;
+    if (!map->data || first < map_first || end > map_first + map->size)
+        return;
+    first = (first + page - 1) / page * page;
+    end = end / page * page;
+    if (first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 void hs_mapfile_close(hs_mapfile *map)

@@ -143,6 +143,20 @@ void hs_outfile_discard(hs_outfile *file)
     free_parts(file);
 }
 
+hstu_status hs_outfile_remove(const char *path, hstu_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? HSTU_OK : hs_fail_errno(err, errno, "cannot examine '%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return HSTU_OK;
+    char *target = realpath(path, NULL);
+    const bool removed = target && (unlink(target) == 0 || errno == ENOENT);
+    const int code = errno;
+    hs_free(target);
+    return removed ? HSTU_OK : hs_fail_errno(err, code, "cannot remove '%s'", path);
+}
+
 /* "<base>.<process id>.<n>.tmp" of a process that is no more. */
 static bool is_left_over(const char *name, const char *base)
 {

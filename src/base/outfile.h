@@ -22,5 +22,8 @@ hstu_status hs_outfile_commit(hs_outfile *file, hstu_error *err);
 void hs_outfile_discard(hs_outfile *file);
 /* Removes the temporary files that killed processes left beside `path`. */
 void hs_outfile_sweep(const char *path);
+/* Removes the file that a commit to `path` would replace: behind a symbolic link the file it leads to, so that the link stays.
+ * A device, pipe or folder stays too. HSTU_OK where there is nothing. */
+hstu_status hs_outfile_remove(const char *path, hstu_error *err);
 
 #endif

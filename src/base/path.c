@@ -1,9 +1,12 @@
 /* File paths of bounded length. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "base/path.h"
 
 #include "base/error.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -23,6 +26,25 @@ bool hs_path_is_folder(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool hs_path_is_inside(const char *folder, const char *path)
+{
+    char top[PATH_MAX], where[PATH_MAX];
+    const size_t n_parent = (size_t)(hs_path_base(path) - path);
+    if (!realpath(folder, top) || strlen(path) >= sizeof where)
+        return false;
+    if (!realpath(path, where)) { /* a file that is not there yet is where its folder is */
+        char parent[PATH_MAX] = ".";
+        if (n_parent) {
+            memcpy(parent, path, n_parent);
+            parent[n_parent] = '\0';
+        }
+        if (!realpath(parent, where))
+            return false;
+    }
+    const size_t n = strlen(top);
+    return strncmp(where, top, n) == 0 && (top[n - 1] == '/' || where[n] == '/' || where[n] == '\0');
 }
 
 const char *hs_path_base(const char *path)

@@ -13,6 +13,8 @@ typedef struct hs_path {
 /* <folder>/<name>; HSTU_EINVAL when it is too long. `out` may be where `folder` lies. */
 hstu_status hs_path_join(hs_path *out, const char *folder, const char *name, hstu_error *err);
 bool hs_path_is_folder(const char *path);
+/* Whether the file `path`, which need not exist, lies anywhere below `folder`, by links too. */
+bool hs_path_is_inside(const char *folder, const char *path);
 /* Behind the last '/'. */
 const char *hs_path_base(const char *path);
 

@@ -211,6 +211,22 @@ fail:
     return status;
 }
 
+static bool is_file(const hs_dynemb *d, const char *what, uint32_t rank, const char *path)
+{
+    hs_path file;
+    return hs_path_join(&file, d->folder, name_of(d, what, rank).text, NULL) == HSTU_OK &&
+           hs_mapfile_same(file.text, path);
+}
+
+bool hs_dynemb_reads(const hs_dynemb *d, const char *path)
+{
+    for (uint32_t r = 0; r < d->world_size; r++) {
+        if (is_file(d, "keys", r, path) || is_file(d, "values", r, path))
+            return true;
+    }
+    return false;
+}
+
 void hs_dynemb_close(hs_dynemb *d)
 {
     for (uint32_t r = 0; d->rank && r < d->world_size; r++) {

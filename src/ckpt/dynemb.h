@@ -41,6 +41,8 @@ hstu_status hs_dynemb_open(
 /* The second half of opening: checks the sizes of the ranks' maps and builds the table. Folder, name, world_size and the
  * maps are set, the rest is zero; the caller closes it on failure. */
 hstu_status hs_dynemb_index(hs_dynemb *d, uint64_t dim, hstu_error *err);
+/* Whether `path` is one of the table's files, by links too. */
+bool hs_dynemb_reads(const hs_dynemb *d, const char *path);
 /* Accepts a zeroed table. */
 void hs_dynemb_close(hs_dynemb *d);
 

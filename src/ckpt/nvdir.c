@@ -169,14 +169,24 @@ static hstu_status open_ranks(hs_nvdir *dir, hstu_error *err)
     return HSTU_OK;
 }
 
-/* Placeholders of dynamic tables may lack where a table has no part; TransformerEngine's extra state is opaque. */
+hs_nvdir_use hs_nvdir_use_of(const hs_nvdir *dir, const hs_entry *entry)
+{
+    if (strcmp(entry->group, dir->group) != 0)
+        return HS_NVDIR_OUTSIDE;
+    if (ends_with(entry->name, "_extra_state"))
+        return HS_NVDIR_EXTRA_STATE;
+    if (hs_nvdir_behind(entry->name, HS_NVDIR_DYNAMIC_TABLES))
+        return HS_NVDIR_PLACEHOLDER;
+    return hs_nvdir_behind(entry->name, HS_NVDIR_STATIC_TABLES) ? HS_NVDIR_STATIC_TABLE : HS_NVDIR_WEIGHT;
+}
+
 const hs_entry *hs_nvdir_next_weight(const hs_nvdir *dir, uint32_t rank, size_t *at)
 {
     const hs_statedict *dict = &dir->rank[rank];
     while (*at < dict->n_entries) {
         const hs_entry *e = &dict->entry[(*at)++];
-        if (strcmp(e->group, dir->group) == 0 && !ends_with(e->name, "_extra_state") &&
-            !hs_nvdir_behind(e->name, HS_NVDIR_DYNAMIC_TABLES))
+        const hs_nvdir_use use = hs_nvdir_use_of(dir, e);
+        if (use == HS_NVDIR_WEIGHT || use == HS_NVDIR_STATIC_TABLE)
             return e;
     }
     return NULL;

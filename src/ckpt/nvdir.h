@@ -35,16 +35,27 @@ typedef struct hs_nvdir {
     hs_arena arena;
 } hs_nvdir;
 
+/* What an entry of a rank's file is. */
+typedef enum hs_nvdir_use {
+    HS_NVDIR_WEIGHT, /* hs_nvdir_weights makes an entry of it, in this order */
+    HS_NVDIR_STATIC_TABLE,
+    HS_NVDIR_PLACEHOLDER, /* of a dynamic table; ranks without a part of the table may lack it */
+    HS_NVDIR_EXTRA_STATE, /* of TransformerEngine's modules: opaque */
+    HS_NVDIR_OUTSIDE      /* of the dictionary that holds the weights: optimizer state */
+} hs_nvdir_use;
+
 /* path: the folder with torch_module, or one that holds exactly one such folder (a training run's iter<k>). Every rank must
  * hold the same tensors in the same shapes, split ones included. HSTU_EFORMAT names what is missing or does not fit. */
 hstu_status hs_nvdir_open(hs_nvdir *out, const char *path, hstu_error *err);
 /* Accepts a zeroed one. */
 void hs_nvdir_close(hs_nvdir *dir);
+hs_nvdir_use hs_nvdir_use_of(const hs_nvdir *dir, const hs_entry *entry);
 /* The weights in FUSED's names and layout, whatever the folder's: entries of group "" without wrappers' prefixes; the
  * embedding tables' tensors, modules' extra states and optimizers are left out, what is not known keeps its name. NATIVE's and
  * DEBUG's matrices are put together from the tensor-parallel ranks and re-ordered in memory of `out`; everything else is a view
  * of the folder's files, which must stay open. head_dim: d, by which u, v, q and k alternate in NATIVE's and DEBUG's rows; not
- * read for FUSED. HSTU_EINVAL when a matrix does not consist of whole heads of it; HSTU_ESHAPE; HSTU_ENOMEM. */
+ * read for FUSED; 0 where nobody knows it: then those matrices have names and shapes alone, and no data. HSTU_EINVAL when a
+ * matrix does not consist of whole heads of it; HSTU_ESHAPE; HSTU_ENOMEM. */
 hstu_status hs_nvdir_weights(hs_statedict *out, const hs_nvdir *dir, int64_t head_dim, hstu_error *err);
 /* The tables of one static tensor, `table`: views of the folder's files. out [n], zeroed, which the caller closes one by one;
  * rows [n] in the order of the joined name "a/b/c". Their names lie in `names`, which the caller keeps: strlen(table->name) + 1

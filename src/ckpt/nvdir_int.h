@@ -20,8 +20,7 @@ const char *hs_nvdir_behind(const char *name, const char *mark);
 const hs_entry *hs_nvdir_find(const hs_nvdir *dir, const char *mark);
 /* What follows "_hstu_block._attention_layers.<l>." in a tensor's name; NULL when it is no layer's. */
 const char *hs_nvdir_layer_field(const char *name);
-/* The next tensor of a rank's weights, from the entry *at on, that every rank must hold: dynamic tables' placeholders and
- * modules' extra states are passed over. NULL: no more. */
+/* The next weight or static table of a rank, from the entry *at on: what every rank must hold. NULL: no more. */
 const hs_entry *hs_nvdir_next_weight(const hs_nvdir *dir, uint32_t rank, size_t *at);
 /* Fills table and n_tables. On failure hs_nvdir_close frees what is there. */
 hstu_status hs_nvdir_find_tables(hs_nvdir *dir, hs_nvdir_widths widths, hstu_error *err);

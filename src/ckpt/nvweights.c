@@ -90,7 +90,8 @@ static void put_transposed(unsigned char *out, const work *w, size_t size)
     }
 }
 
-static hstu_status check_part(const work *w, size_t field)
+/* *bytes becomes the size of all parts together. */
+static hstu_status check_part(const work *w, size_t field, size_t *bytes)
 {
     const hs_entry *e = w->part[0];
     const hs_tensor *t = &e->tensor;
@@ -99,35 +100,46 @@ static hstu_status check_part(const work *w, size_t field)
         return hs_fail(w->err, HSTU_ESHAPE, 0, "%.200s: '%.120s' has rank %d, expected a %s that is not empty",
             w->dir->rank[0].path, e->name, t->rank, fields[field].rank == 1 ? "vector" : "matrix");
     const int64_t n = t->shape[heads ? 0 : 1], d = w->head_dim;
-    if (d < 1 || n % d != 0 || (heads && n / d % 4 != 0))
+    if (d < 0 || (d > 0 && (n % d != 0 || (heads && n / d % 4 != 0))))
         return hs_fail(w->err, HSTU_EINVAL, 0,
             "%.180s: '%.100s' has %" PRId64 " %s, expected a multiple of %shead_dim, which is %" PRId64,
             w->dir->rank[0].path, e->name, n, heads ? "rows" : "columns", heads ? "4 x " : "", d);
+    const hs_arena *arena = &w->out.arena;
+    if (!hs_mul_size((size_t)hs_tensor_elements(t), w->dir->tensor_parallel * hs_dtype_bytes(t->dtype), bytes) ||
+        *bytes > arena->max_bytes - arena->used_bytes)
+        return hs_fail(w->err, HSTU_EFORMAT, 0, "%.200s: with '%.120s' the layers have more numbers than the file",
+            w->dir->rank[0].path, e->name);
+    return HSTU_OK;
+}
+
+/* The data of all parts as one tensor's. */
+static hstu_status join_data(const void **out, work *w, size_t bytes, bool heads)
+{
+    const hs_entry *e = w->part[0];
+    const size_t size = hs_dtype_bytes(e->tensor.dtype);
+    unsigned char *data = hs_arena_alloc(&w->out.arena, bytes, 1);
+    if (!data)
+        return hs_fail_nomem(w->err, bytes, e->name);
+    if (heads)
+        put_heads(data, w, e->tensor.shape[0], size);
+    else
+        put_transposed(data, w, size);
+    *out = data;
     return HSTU_OK;
 }
 
 /* Makes one tensor of all parts. */
 static hstu_status put_together(hs_tensor *out, work *w, size_t field)
 {
-    const hs_entry *e = w->part[0];
-    const size_t size = hs_dtype_bytes(e->tensor.dtype);
-    hs_arena *arena = &w->out.arena;
-    size_t bytes = 0;
-    HS_TRY(check_part(w, field));
-    if (!hs_mul_size((size_t)hs_tensor_elements(&e->tensor), w->dir->tensor_parallel * size, &bytes) ||
-        bytes > arena->max_bytes - arena->used_bytes)
-        return hs_fail(w->err, HSTU_EFORMAT, 0, "%.200s: with '%.120s' the layers have more numbers than the file",
-            w->dir->rank[0].path, e->name);
-    unsigned char *data = hs_arena_alloc(arena, bytes, 1);
-    if (!data)
-        return hs_fail_nomem(w->err, bytes, e->name);
-    const matrix m = matrix_of(&e->tensor);
+    const hs_tensor *part = &w->part[0]->tensor;
     const bool heads = fields[field].change == HEADS;
-    if (heads)
-        put_heads(data, w, m.rows, size);
-    else
-        put_transposed(data, w, size);
-    *out = (hs_tensor){.dtype = e->tensor.dtype, .rank = fields[field].rank, .data = data};
+    const void *data = NULL;
+    size_t bytes = 0;
+    HS_TRY(check_part(w, field, &bytes));
+    if (w->head_dim != 0)
+        HS_TRY(join_data(&data, w, bytes, heads));
+    const matrix m = matrix_of(part);
+    *out = (hs_tensor){.dtype = part->dtype, .rank = fields[field].rank, .data = data};
     const int64_t all = (heads ? m.rows : m.cols) * w->dir->tensor_parallel, other = heads ? m.cols : m.rows;
     if (out->rank == 1) {
         out->shape[0] = all;
@@ -228,7 +240,7 @@ static hstu_status collect(work *w)
     out->unread_name = first->unread_name;
     out->unread_kind = first->unread_kind;
     while (next(w)) {
-        if (!hs_nvdir_behind(w->part[0]->name, HS_NVDIR_STATIC_TABLES))
+        if (hs_nvdir_use_of(w->dir, w->part[0]) == HS_NVDIR_WEIGHT)
             HS_TRY(add_entry(w));
     }
     return HSTU_OK;

@@ -1,5 +1,5 @@
-/* Comma-separated values as RFC 4180 has them, plain or gzip, read row by row. Strict: what is not CSV is an error with its
- * line. Accepted beside the RFC: a line feed alone as line end, a UTF-8 byte order mark, a missing final line end. */
+/* Comma-separated values as RFC 4180 has them, plain or gzip, read row by row. Strict: what is not CSV is an error with
+ * its line. Accepted beside the RFC: a line feed alone as line end, a UTF-8 byte order mark, a missing final line end. */
 #ifndef HS_DATA_CSV_H
 #define HS_DATA_CSV_H
 
@@ -53,8 +53,8 @@ hstu_status hs_csv_int(const hs_csv *csv, size_t index, int64_t min, int64_t max
 __attribute__((format(printf, 4, 5))) hstu_status hs_csv_fail(
     const hs_csv *csv, size_t index, hstu_error *err, const char *fmt, ...);
 
-/* Appends text as a field: in quotes where it holds a comma, a quote or a line's end, else as it is. False past the buffer's
- * limit or without memory, with part of the field appended. */
+/* Appends text as a field: in quotes where it holds a comma, a quote or a line's end, else as it is. False past the
+ * buffer's limit or without memory, with part of the field appended. */
 bool hs_csv_append_field(hs_dynbuf *to, const char *text, size_t len);
 
 #endif

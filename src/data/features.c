@@ -1,5 +1,5 @@
-/* Contextual features of KuaiRand users. Reference: the five range columns of recsys-examples' hstu_data_preprocessor.py,
- * numbered from 1 in order of first appearance. */
+/* Contextual features of KuaiRand users. Reference: the five range columns of recsys-examples'
+ * hstu_data_preprocessor.py, numbered from 1 in order of first appearance. */
 #include "data/features.h"
 
 #include "base/alloc.h"

@@ -25,7 +25,7 @@ typedef struct hs_features {
     uint64_t n_users_without; /* users that the file lacks */
     uint64_t file_bytes, file_hash;
     hs_arena arena; /* the texts */
-    /* Every column but user_id in CSV, for processed_seqs.csv: the columns of `code` as numbers, others as they stand. */
+    /* Every column but user_id, for processed_seqs.csv: the columns of `code` as numbers, others as they stand. */
     hs_dynbuf header; /* ",is_lowactive_period,..." */
     hs_dynbuf text;
     hs_feature_row *row; /* [n_users] places in text; of length 0: the file lacks the user */

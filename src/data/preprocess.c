@@ -252,22 +252,14 @@ static hstu_status write_files(preprocessing *p, hstu_error *err)
     return hs_progress_check(progress, err);
 }
 
-static hstu_status remove_old(const char *path, hstu_error *err)
-{
-    if (unlink(path) != 0 && errno != ENOENT)
-        return hs_fail_errno(err, errno, "cannot remove '%s'", path);
-    return HSTU_OK;
-}
-
 /* Gives the files their names. Several renames are not one, so what an earlier run left of the text files goes first (a
  * processed_seqs.csv also where this run writes none) and metadata.json comes last: whenever the process is killed, each
- * file that is there is whole, no two of them are of different runs once the new sequences are there, and a folder with
- * metadata.json has all. */
+ * file that is there is whole, no two of them are of different runs, and a folder with metadata.json has all. */
 static hstu_status commit_files(preprocessing *p, hstu_error *err)
 {
-    HS_TRY(remove_old(p->metadata_path.text, err));
-    HS_TRY(remove_old(p->sessions_path.text, err));
-    HS_TRY(remove_old(p->ranking_path.text, err));
+    HS_TRY(hs_outfile_remove(p->metadata_path.text, err));
+    HS_TRY(hs_outfile_remove(p->sessions_path.text, err));
+    HS_TRY(hs_outfile_remove(p->ranking_path.text, err));
     hs_safetensors_writer *sequences = p->sequences_file;
     hs_outfile *sessions = p->sessions_file, *ranking = p->ranking_file, *metadata = p->metadata_file;
     p->sequences_file = NULL;

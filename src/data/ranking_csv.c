@@ -1,5 +1,5 @@
-/* NVIDIA's processed_seqs.csv, byte for byte what recsys-examples' preprocessing writes with pandas: its inner merges leave
- * out users that a log or the features file lacks; a list is quoted only where it holds a comma. */
+/* NVIDIA's processed_seqs.csv, byte for byte what recsys-examples' preprocessing writes with pandas: its inner merges
+ * leave out users that a log or the features file lacks; a list is quoted only where it holds a comma. */
 #include "data/ranking_csv.h"
 
 #include "base/error.h"

@@ -142,7 +142,7 @@ static hstu_status select_users(selection *s, const user_rows *rows, const hstu_
     if (s->n_kept == 0)
         return hs_fail(err, HSTU_EINVAL, 0,
             "'%s' holds no user with more than %" PRId64 " events (max_candidates): %" PRId64
-            " have fewer, and a log or the features file lacks %" PRId64,
+            " have no more, and a log or the features file lacks %" PRId64,
             dataset->path, options->max_candidates, s->n_short, s->n_incomplete);
     if (s->first == s->end)
         return hs_fail(err, HSTU_EINVAL, 0,

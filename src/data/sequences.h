@@ -7,9 +7,9 @@
  *   action u8 [E]        is_click 1, is_like 2, is_follow 4, is_comment 8, is_forward 16, is_hate 32, long_view 64,
  *                        is_profile_enter 128: a bit is set when the column is not 0
  *   flags u8 [E]         bit 0: equal in every column to an earlier row; bits 1..6: which log, in the order of `inputs`
- * __metadata__: format "hstu_sequences", format_version "1", dataset_name, and as JSON: n_logs (which no log's number reaches),
- * options, inputs (name, bytes, XXH3 of each file), counts, warnings, feature_values (the texts behind the numbers, non-ASCII
- * bytes as '?'). */
+ * __metadata__: format "hstu_sequences", format_version "1", dataset_name, and as JSON: n_logs (which no log's
+ * number reaches), options, inputs (name, bytes, XXH3 of each file), counts, warnings, feature_values (the texts behind the
+ * numbers, non-ASCII bytes as '?'). */
 #ifndef HS_DATA_SEQUENCES_H
 #define HS_DATA_SEQUENCES_H
 

@@ -7,15 +7,17 @@
 #include "engine/engine.h"
 #include "model/bind.h"
 #include "model/infer.h"
+#include "model/tables.h"
 
 #include <string.h>
 
 struct hstu_checkpoint {
-    hs_statedict dict; /* zero for a folder */
+    hs_statedict dict; /* the file's, or the folder's weights as a model takes them */
     hs_nvdir folder;   /* zero for a file */
     hs_recognised recognised;
     bool has_binding; /* a supported family */
     hs_binding binding;
+    size_t *weight; /* of a folder with a binding: place in `dict` of each tensor that is a weight */
     hs_config config;
     char *path, *config_name, *config_json;
 };
@@ -36,19 +38,63 @@ static hstu_status read_config(hstu_checkpoint *c, const char *config, bool *fou
     return HSTU_OK;
 }
 
-/* The family's weights beside the file's tensors. Nothing but the configuration may contradict the tensors. A ranking model's do
- * not tell its inputs and tables: without a configuration they are only listed. */
-static hstu_status compare(hstu_checkpoint *c, const char *config, hstu_error *err)
+static hstu_status bind(hstu_checkpoint *c, hstu_error *err)
 {
-    bool found = false;
-    HS_TRY(read_config(c, config, &found, err));
-    if (c->recognised.family == HS_FAMILY_RANKING && !found)
-        return HSTU_OK;
     HS_TRY(hs_infer(&c->config, &c->dict, &c->recognised, err));
     HS_TRY(hs_binding_make(&c->binding, &c->dict, &c->recognised, &c->config, NULL, err));
     c->has_binding = true;
     c->config_json = hs_config_to_json(&c->config);
     return c->config_json ? HSTU_OK : hs_fail_nomem(err, 0, "the configuration");
+}
+
+/* The family's weights beside the file's tensors. Nothing but the configuration may contradict the tensors. A ranking model's do
+ * not tell its tables, which stand among them: without a configuration they are only listed. */
+static hstu_status compare(hstu_checkpoint *c, const char *config, hstu_error *err)
+{
+    bool found = false;
+    HS_TRY(read_config(c, config, &found, err));
+    return c->recognised.family == HS_FAMILY_RANKING && !found ? HSTU_OK : bind(c, err);
+}
+
+/* Weights are found by name: without a configuration they need not be put together. */
+static hstu_status read_folder(hstu_checkpoint *c, bool found, hstu_error *err)
+{
+    hs_table *table = NULL;
+    if (!found)
+        return hs_nvdir_weights(&c->dict, &c->folder, 0, err);
+    HS_TRY(hs_engine_read_folder(&c->folder, &c->config, &c->dict, &table, err));
+    const hstu_status status = hs_tables_settle(&c->config, table, c->path, err);
+    hs_tables_close(table, c->config.n_tables);
+    return status;
+}
+
+/* Which entry of `dict` each of the ranks' tensors has become. */
+static hstu_status number_weights(hstu_checkpoint *c, hstu_error *err)
+{
+    size_t n = 0, at = 0;
+    for (uint32_t r = 0; r < c->folder.n_ranks; r++)
+        n += c->folder.rank[r].n_entries;
+    c->weight = hs_calloc(n, sizeof *c->weight);
+    if (!c->weight)
+        return hs_fail_nomem(err, n * sizeof *c->weight, "the list of tensors");
+    for (uint32_t r = 0; r < c->folder.n_ranks; r++) {
+        const hs_statedict *rank = &c->folder.rank[r];
+        for (size_t i = 0, place = 0; i < rank->n_entries; i++, at++) {
+            if (hs_nvdir_use_of(&c->folder, &rank->entry[i]) == HS_NVDIR_WEIGHT)
+                c->weight[at] = place++;
+        }
+    }
+    return HSTU_OK;
+}
+
+static hstu_status compare_folder(hstu_checkpoint *c, const char *config, hstu_error *err)
+{
+    bool found = false;
+    HS_TRY(read_config(c, config, &found, err));
+    HS_TRY(read_folder(c, found, err));
+    c->recognised.group = "";
+    HS_TRY(bind(c, err));
+    return number_weights(c, err);
 }
 
 hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const char *config, hstu_error *err)
@@ -61,6 +107,8 @@ hstu_status hstu_checkpoint_open(hstu_checkpoint **out, const char *path, const 
     if (hs_path_is_folder(c->path)) {
         HS_TRY_GOTO(hs_nvdir_open(&c->folder, c->path, err));
         c->recognised = hs_engine_recognise_folder(&c->folder);
+        if (c->recognised.name && !c->recognised.not_supported)
+            HS_TRY_GOTO(compare_folder(c, config, err));
     } else {
         HS_TRY_GOTO(hs_ckpt_open(&c->dict, c->path, err));
         c->recognised = hs_family_recognise(&c->dict);
@@ -90,6 +138,7 @@ void hstu_checkpoint_close(hstu_checkpoint *checkpoint)
     hs_config_free(&checkpoint->config);
     hs_statedict_close(&checkpoint->dict);
     hs_nvdir_close(&checkpoint->folder);
+    hs_free(checkpoint->weight);
     hs_free(checkpoint->path);
     hs_free(checkpoint->config_name);
     hs_free(checkpoint->config_json);
@@ -103,7 +152,7 @@ void hstu_checkpoint_get_info(const hstu_checkpoint *checkpoint, hstu_checkpoint
         .format = folder->n_ranks ? "NVIDIA checkpoint folder" : checkpoint->dict.format,
         .family = checkpoint->recognised.name,
         .not_supported = checkpoint->recognised.not_supported,
-        .n_tensors = checkpoint->dict.n_entries,
+        .n_tensors = folder->n_ranks ? 0 : checkpoint->dict.n_entries,
         .n_missing = checkpoint->binding.n_missing,
         .n_metadata = checkpoint->dict.n_metadata,
         .layout = folder->n_ranks ? hs_nvdir_layout_name(folder->layout) : NULL,
@@ -121,19 +170,27 @@ static hstu_status fail_past_end(const char *what, uint64_t i, uint64_t n, hstu_
         (unsigned long long)n);
 }
 
-static hstu_tensor_use use_of(const hstu_checkpoint *c, size_t i)
+static void tell_use(hstu_tensor_info *info, const hs_binding *b, size_t i)
 {
-    if (!c->has_binding)
-        return HSTU_TENSOR_UNKNOWN;
-    switch (c->binding.use[i]) {
-    case HS_USE_BOUND:
-        return HSTU_TENSOR_BOUND;
-    case HS_USE_IGNORED:
-        return HSTU_TENSOR_IGNORED;
-    case HS_USE_EXTRA:
-        break;
+    static const hstu_tensor_use uses[] = {
+        [HS_USE_BOUND] = HSTU_TENSOR_BOUND, [HS_USE_IGNORED] = HSTU_TENSOR_IGNORED, [HS_USE_EXTRA] = HSTU_TENSOR_EXTRA};
+    info->use = uses[b->use[i]];
+    info->reason = b->reason[i];
+}
+
+/* `weight`: the entry's place in the folder's weights, where it is one. */
+static void tell_folder_use(hstu_tensor_info *info, const hstu_checkpoint *c, const hs_entry *e, size_t weight)
+{
+    static const char *const reasons[] = {[HS_NVDIR_PLACEHOLDER] = "a placeholder: the rows are in dynamicemb_module",
+        [HS_NVDIR_EXTRA_STATE] = "a module's extra state",
+        [HS_NVDIR_OUTSIDE] = "stands outside the weights' dictionary, as optimizer state does"};
+    const hs_nvdir_use use = hs_nvdir_use_of(&c->folder, e);
+    if (use == HS_NVDIR_WEIGHT) {
+        tell_use(info, &c->binding, weight);
+        return;
     }
-    return HSTU_TENSOR_EXTRA;
+    info->use = use == HS_NVDIR_STATIC_TABLE ? HSTU_TENSOR_BOUND : HSTU_TENSOR_IGNORED;
+    info->reason = use == HS_NVDIR_STATIC_TABLE ? NULL : reasons[use];
 }
 
 /* A folder's tensors are counted through its ranks. */
@@ -165,10 +222,13 @@ hstu_status hstu_checkpoint_tensor(
         .dtype = hs_dtype_name(e->tensor.dtype),
         .rank = e->tensor.rank,
         .bytes = (uint64_t)hs_tensor_elements(&e->tensor) * hs_dtype_bytes(e->tensor.dtype),
-        .use = use_of(checkpoint, i),
-        .reason = checkpoint->has_binding ? checkpoint->binding.reason[i] : NULL,
+        .use = HSTU_TENSOR_UNKNOWN,
         .file_rank = rank,
     };
+    if (checkpoint->has_binding && checkpoint->folder.n_ranks)
+        tell_folder_use(info, checkpoint, e, checkpoint->weight[i]);
+    else if (checkpoint->has_binding)
+        tell_use(info, &checkpoint->binding, i);
     for (int d = 0; d < e->tensor.rank; d++)
         info->shape[d] = e->tensor.shape[d];
     return HSTU_OK;

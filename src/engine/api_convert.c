@@ -26,11 +26,13 @@ typedef struct stored {
     int64_t shape[3];
     const hs_tensor *tensor; /* a dense weight; NULL for a table's */
     const hs_table *table;   /* its rows, or, of the type int64, its keys */
+    const hs_dynemb *files;  /* the table's own, of a folder; or NULL */
 } stored;
 
 typedef struct conversion {
     const hs_config *config;
     const char *path; /* of the checkpoint, for errors */
+    const hs_mapfile *map;
     hs_dtype dtype;
     stored *tensor; /* [n] in the order of the file */
     size_t n;
@@ -84,11 +86,22 @@ static void list_weights(conversion *c, const hs_binding *binding)
     }
 }
 
-static void list_table(conversion *c, const hs_config_table *named, const hs_table *table)
+/* The files that hold the rows of the table, when it is a dynamic one of a folder. */
+static const hs_dynemb *files_of(const hs_nvdir *folder, const hs_config_table *named)
+{
+    for (size_t i = 0; i < folder->n_tables; i++) {
+        if (folder->table[i].dynamic && strcmp(folder->table[i].name, named->name) == 0)
+            return folder->table[i].dynamic;
+    }
+    return NULL;
+}
+
+static void list_table(conversion *c, const hs_config_table *named, const hs_table *table, const hs_dynemb *files)
 {
     stored *t = &c->tensor[c->n++];
     const int64_t rows = (int64_t)table->n_rows;
-    *t = (stored){.dtype = c->dtype, .rank = 2, .shape = {rows, c->config->item_embedding_dim}, .table = table};
+    *t = (stored){
+        .dtype = c->dtype, .rank = 2, .shape = {rows, c->config->item_embedding_dim}, .table = table, .files = files};
     (void)snprintf(t->name, sizeof t->name, HS_TABLE_PREFIX "%s.%s", named->name, named->dynamic ? "values" : "weight");
     if (!named->dynamic)
         return;
@@ -116,16 +129,17 @@ static hstu_status choose_order(conversion *c, hstu_error *err)
     return HSTU_OK;
 }
 
-static hstu_status list_tensors(conversion *c, const hs_model *model, const hs_binding *binding, hstu_error *err)
+static hstu_status list_tensors(conversion *c, const hstu_model *model, const hs_binding *binding, hstu_error *err)
 {
-    const int n_tables = model->table ? c->config->n_tables : 0;
+    const hs_table *table = model->model.table;
+    const int n_tables = table ? c->config->n_tables : 0;
     const size_t most = binding->n_weights + 2 * (size_t)n_tables;
     c->tensor = hs_calloc(most, sizeof *c->tensor);
     if (!c->tensor)
         return hs_fail_nomem(err, most * sizeof *c->tensor, "the list of tensors");
     list_weights(c, binding);
     for (int i = 0; i < n_tables; i++)
-        list_table(c, &c->config->table[i], &model->table[i]);
+        list_table(c, &c->config->table[i], &table[i], files_of(&model->folder, &c->config->table[i]));
     return choose_order(c, err);
 }
 
@@ -196,16 +210,20 @@ static hstu_status write_piece(
     return write_bytes(c, c->rounded, (size_t)n * sizeof *c->rounded, err);
 }
 
-/* All rows of `t`, the first of which is row `first_row` of the stored tensor. */
-static hstu_status write_rows(conversion *c, const stored *to, const hs_tensor *t, int64_t first_row, hstu_error *err)
+/* All rows of `t`, the first of which is row `first_row` of the stored tensor. They may be far more than memory: what has been
+ * written is given back to the map. */
+static hstu_status write_rows(
+    conversion *c, const stored *to, const hs_tensor *t, int64_t first_row, const hs_mapfile *map, hstu_error *err)
 {
+    const size_t row_bytes = (size_t)t->stride[0] * hs_dtype_bytes(t->dtype);
     const int64_t row = row_elements(to), most = row >= PIECE ? 1 : PIECE / row;
     for (int64_t first = 0; first < t->shape[0]; first += most) {
         const int64_t left = t->shape[0] - first;
         hs_tensor part = *t;
         part.shape[0] = left < most ? left : most;
-        part.data = (const char *)t->data + (size_t)(first * t->stride[0]) * hs_dtype_bytes(t->dtype);
+        part.data = (const char *)t->data + (size_t)first * row_bytes;
         HS_TRY(write_piece(c, to, &part, first_row + first, err));
+        hs_mapfile_release(map, part.data, (size_t)part.shape[0] * row_bytes);
     }
     return HSTU_OK;
 }
@@ -229,16 +247,20 @@ static hstu_status write_table(conversion *c, const stored *to, hstu_error *err)
             .shape = {(int64_t)part->n_rows, (int64_t)table->dim},
             .stride = {(int64_t)table->dim, 1},
             .data = part->values};
-        if (to->dtype == HS_I64)
+        const hs_mapfile *map = to->files ? &to->files->rank[p].values : c->map;
+        if (to->dtype == HS_I64) {
             HS_TRY(write_keys(c, part, err));
-        else
-            HS_TRY(write_rows(c, to, &rows, (int64_t)part->first_row, err));
+            continue;
+        }
+        if (to->files)
+            hs_mapfile_expect_scan(map);
+        HS_TRY(write_rows(c, to, &rows, (int64_t)part->first_row, map, err));
     }
     return HSTU_OK;
 }
 
 static hstu_status write_file(
-    conversion *c, const hs_model *model, const hs_binding *binding, const char *out, hstu_error *err)
+    conversion *c, const hstu_model *model, const hs_binding *binding, const char *out, hstu_error *err)
 {
     HS_TRY(list_tensors(c, model, binding, err));
     HS_TRY(make_room(c, err));
@@ -246,7 +268,7 @@ static hstu_status write_file(
     HS_TRY(declare_all(c, err));
     for (size_t i = 0; i < c->n; i++) {
         const stored *t = &c->tensor[i];
-        HS_TRY(t->tensor ? write_rows(c, t, t->tensor, 0, err) : write_table(c, t, err));
+        HS_TRY(t->tensor ? write_rows(c, t, t->tensor, 0, c->map, err) : write_table(c, t, err));
     }
     hs_safetensors_writer *writer = c->writer;
     c->writer = NULL;
@@ -256,10 +278,14 @@ static hstu_status write_file(
 static hstu_status convert_model(
     const hstu_model *model, const char *out, hs_dtype dtype, const hstu_progress *progress, hstu_error *err)
 {
-    conversion c = {.config = &model->model.config, .path = model->path, .dtype = dtype, .progress = progress};
+    conversion c = {.config = &model->model.config,
+        .path = model->path,
+        .map = &model->dict.map,
+        .dtype = dtype,
+        .progress = progress};
     hs_binding binding = {0};
     HS_TRY(hs_binding_make(&binding, &model->dict, &model->recognised, c.config, NULL, err));
-    const hstu_status status = write_file(&c, &model->model, &binding, out, err);
+    const hstu_status status = write_file(&c, model, &binding, out, err);
     hs_safetensors_discard(c.writer);
     hs_binding_free(&binding);
     hs_free(c.tensor);
@@ -275,7 +301,11 @@ static bool reads(const hstu_model *model, const char *path)
         if (hs_mapfile_same(model->folder.rank[r].path, path))
             return true;
     }
-    return hs_mapfile_same(model->path, path);
+    for (size_t i = 0; i < model->folder.n_tables; i++) {
+        if (model->folder.table[i].dynamic && hs_dynemb_reads(model->folder.table[i].dynamic, path))
+            return true;
+    }
+    return hs_mapfile_same(model->path, path) || hs_mapfile_same(model->config, path);
 }
 
 hstu_status hstu_checkpoint_convert(
@@ -295,7 +325,7 @@ hstu_status hstu_checkpoint_convert(
     HS_TRY(hstu_model_open(&model, in, &open, err));
     const hstu_status status =
         reads(model, out) ? hs_fail(err, HSTU_EINVAL, 0,
-                                "%.200s is the file that is converted: expected another name for the result", out)
+                                "%.200s is a file that the conversion reads: expected another name for the result", out)
                           : convert_model(model, out, dtype, &o.progress, err);
     hstu_model_close(model);
     return status;

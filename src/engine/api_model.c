@@ -115,8 +115,7 @@ static hstu_status default_configuration(hstu_model *m, hs_config *config, int f
     if (family == HS_CONFIG_RANKING)
         return hs_fail(err, HSTU_EINVAL, 0,
             "%.200s: a ranking checkpoint needs a configuration (--config with a preset such as kuairand_1k_ranking, "
-            "or a "
-            "JSON or gin file), which its tensors do not tell and where contextual_mask has no default",
+            "or a JSON or gin file), which its tensors do not tell and where contextual_mask has no default",
             m->path);
     if (family == HS_CONFIG_DECODER) {
         HS_TRY(hs_engine_copy_text(&m->config, m->path, err));
@@ -157,8 +156,7 @@ static hstu_status refuse_family(const hs_recognised *r, const hs_statedict *dic
             r->not_supported);
     return hs_fail(err, HSTU_EUNSUP, 0,
         "%.200s: no known model among its %zu tensors (the first is '%.80s'); known are retrieval HSTU and SASRec, "
-        "NVIDIA's "
-        "ranking HSTU and the plain decoder",
+        "NVIDIA's ranking HSTU and the plain decoder",
         dict->path, dict->n_entries, dict->n_entries ? dict->entry[0].name : "");
 }
 
@@ -176,11 +174,26 @@ static hstu_status open_checkpoint(hstu_model *m, const char *path, hstu_error *
     return HSTU_OK;
 }
 
+/* A file of a checkpoint folder has torchrec's collections among its weights; the dynamic tables are not in it. */
+static hstu_status refuse_lone_rank(const hstu_model *m, hstu_error *err)
+{
+    if (m->folder.n_ranks || m->recognised.family != HS_FAMILY_RANKING)
+        return HSTU_OK;
+    for (size_t i = 0; i < m->dict.n_entries; i++) {
+        if (strstr(m->dict.entry[i].name, "_parallel_embedding_collection."))
+            return hs_fail(err, HSTU_EINVAL, 0,
+                "%.300s is one file of a checkpoint folder: name the folder that holds torch_module and "
+                "dynamicemb_module",
+                m->path);
+    }
+    return HSTU_OK;
+}
+
 static hstu_status check_family(const hstu_model *m, hstu_error *err)
 {
     const hs_statedict *dict = m->folder.n_ranks ? &m->folder.rank[0] : &m->dict;
     if (m->recognised.family != HS_FAMILY_UNKNOWN && !m->recognised.not_supported)
-        return HSTU_OK;
+        return refuse_lone_rank(m, err);
     (void)refuse_family(&m->recognised, dict, err);
     hs_statedict_mention_unread(dict, err);
     return HSTU_EUNSUP;

@@ -40,7 +40,7 @@ static hstu_status check_finite(const ranking *r, hstu_error *err)
             if (!isfinite(r->logits[i]))
                 return hs_fail(err, HSTU_EFORMAT, 0,
                     "user %zu: logit %" PRId64 " of candidate %" PRId64 " (item %" PRId64
-                    ") is %g: a row of the embedding tables holds no finite numbers",
+                    ") is %g: rows of the embedding tables hold numbers that are not finite, or too large",
                     u, i % classes, i / classes - b->cand_offset[u], b->cand_id[i / classes], (double)r->logits[i]);
         }
     }

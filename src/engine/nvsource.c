@@ -87,11 +87,19 @@ static bool choose_rows(const reader *r, joined *j, bool reference)
 static hstu_status fail_rows(const reader *r, const joined *j, hstu_error *err)
 {
     uint64_t rows = 0, reference = 0;
+    size_t n_open = 0;
     for (size_t i = 0; i < j->n; i++) {
         const hs_config_table *t = &r->config->table[j->place[i]];
+        n_open += t->rows == 0;
         rows += (uint64_t)t->rows;
         reference += (uint64_t)(t->reference_rows ? t->reference_rows : t->rows);
     }
+    if (n_open)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "%.150s: the static tables '%.200s' have %" PRIu64
+            " rows, but %.100s leaves open how many %zu of them have "
+            "and gives %" PRIu64 " to the others: expected one open table at most, and rows left for it",
+            r->dir->folder.text, j->from->name, j->from->rows, r->config->source, n_open, rows);
     if (reference != rows)
         return hs_fail(err, HSTU_EINVAL, 0,
             "%.150s: the static tables '%.200s' have %" PRIu64 " rows, but %.100s says %" PRIu64

@@ -50,7 +50,7 @@ void hs_config_init(hs_config *config, hs_config_family family, const char *sour
 {
     *config = (hs_config){
         .source = source,
-        .family = family,
+        .family = (int)family,
         .l2_norm_eps = 1e-6,
         .time_unit_ms = 1000,
         .min_events = 3,

@@ -44,22 +44,22 @@ typedef struct hs_config_table {
     char name[HS_MAX_FEATURE_NAME + 1];
     bool dynamic; /* a hash table: ids that it lacks have zero vectors */
     int64_t rows; /* static: ids are 0 .. rows - 1; 0 unknown */
-    int64_t
-        reference_rows; /* a preset's: what the reference's own code gives the table, where `rows` is larger; else 0 */
+    /* A preset's: what the reference's own code gives the table, where `rows` is larger; else 0. */
+    int64_t reference_rows;
 } hs_config_table;
 
 /* One field for one key of docs/formats.md. A size of 0 is unknown: the checkpoint's tensors may tell it. */
 typedef struct hs_config {
     const char *source; /* what errors call it: a preset's name, a file's path */
-    uint64_t
-        given[2]; /* bit i % 64 of word i / 64: row i of the key table was set by the preset, the file, or a tensor */
-    int family;   /* hs_config_family */
+    /* Bit i % 64 of word i / 64: row i of the key table was set by the preset, the file, or a tensor. */
+    uint64_t given[2];
+    int family; /* hs_config_family */
 
     /* The network. */
     int64_t item_embedding_dim;             /* D: hidden_size in ranking and decoder */
     int64_t num_blocks, num_heads, dqk, dv; /* ranking: kv_channels is both dqk and dv */
-    int64_t
-        attention_n; /* N: divisor of the scores; retrieval: also rows of the position table, centre of the relative bias */
+    /* N: divisor of the scores; retrieval: also rows of the position table, centre of the relative bias. */
+    int64_t attention_n;
     double layer_norm_eps; /* of HSTU layers and the decoder's last norm; SASRec's are the reference's constant */
     double l2_norm_eps;    /* retrieval: of the item embeddings; ranking: in front of the head */
 
@@ -89,8 +89,8 @@ typedef struct hs_config {
     hs_config_feature item, action;
     hs_config_table table[HS_MAX_FEATURES]; /* [n_tables] */
     int n_tables;
-    int64_t
-        head[HS_MAX_HEAD_LAYERS]; /* [n_head]: outputs of each layer of the prediction head; the last are the classes */
+    /* [n_head]: outputs of each layer of the prediction head; the last are the classes. */
+    int64_t head[HS_MAX_HEAD_LAYERS];
     int n_head;
     int head_activation; /* hs_ffn_activation */
     bool head_bias;

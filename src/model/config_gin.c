@@ -141,6 +141,12 @@ static hstu_status read_entry(hs_config *config, cJSON *root, cJSON *entry, hstu
     if (!key)
         return HSTU_OK;
     cJSON *value = cJSON_DetachItemFromObjectCaseSensitive(entry, "value");
+    const cJSON *other = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (other && !cJSON_Compare(other, value, true)) {
+        cJSON_Delete(value);
+        return hs_fail(err, HSTU_EINVAL, 0, "%s: '%.100s' and another binding of '%s' are one thing, but differ",
+            p.text, entry->string, key);
+    }
     if (!cJSON_AddItemToObject(root, key, value)) {
         cJSON_Delete(value);
         return hs_fail_nomem(err, sizeof *value, p.text);
@@ -158,6 +164,9 @@ static hstu_status read_bindings(hs_config *config, cJSON *root, cJSON *gin, hst
     HS_TRY(read_dataset_name(config, gin, err));
     cJSON *entry = NULL;
     cJSON_ArrayForEach(entry, gin) HS_TRY(read_entry(config, root, entry, err));
+    if (!cJSON_GetObjectItemCaseSensitive(gin, dataset_name))
+        return hs_fail(err, HSTU_EINVAL, 0, "%s: '%s' is missing, which tells the features and their tables",
+            config->source, dataset_name);
     if (!cJSON_GetObjectItemCaseSensitive(root, "disable_contextual_mask"))
         HS_TRY(hs_config_settle(config, "contextual_mask", 1, config->source, err));
     return hs_config_read_rest(config, root, err);

@@ -1,24 +1,14 @@
 /* Reading the value of one configuration key. */
 #include "model/config_value.h"
 
-#include "base/alloc.h"
 #include "base/error.h"
 #include "model/config_features.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const datasets[] = {"KuaiRand-1K", "KuaiRand-Pure", "KuaiRand-27K", "ml-1m", "ml-20m", "amzn-books"};
-
-static bool same_ignoring_case(const char *a, const char *b)
-{
-    while (*a && tolower((unsigned char)*a) == tolower((unsigned char)*b)) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
 
 /* The place of `text` in the list, whose entries may hold several spellings; -1 when it is not there. */
 static int find_choice(const char *const *choice, const char *text)
@@ -83,7 +73,7 @@ static hstu_status read_dataset(hs_config *config, const cJSON *item, hstu_error
     if (!cJSON_IsString(item))
         return hs_fail(err, HSTU_EFORMAT, 0, "%s: '%s' must be a string", config->source, item->string);
     for (size_t i = 0; i < sizeof datasets / sizeof datasets[0]; i++) {
-        if (same_ignoring_case(datasets[i], item->valuestring))
+        if (strcasecmp(datasets[i], item->valuestring) == 0)
             config->dataset = datasets[i];
     }
     return HSTU_OK;
@@ -134,14 +124,15 @@ hstu_status hs_config_read_key(hs_config *config, const cJSON *item, int row, hs
     return HSTU_OK;
 }
 
-/* A key and its synonym may both stand there when they agree. */
+/* A key and its synonym may both stand there when they agree. Lists and objects, which neither may be, are left to what reads
+ * the key: comparing large objects takes time squared. */
 static hstu_status refuse_contradiction(const cJSON *root, const hs_key *key, const char *source, hstu_error *err)
 {
     if (!key->synonym)
         return HSTU_OK;
     const cJSON *a = cJSON_GetObjectItemCaseSensitive(root, key->name);
     const cJSON *b = cJSON_GetObjectItemCaseSensitive(root, key->synonym);
-    if (!a || !b || cJSON_Compare(a, b, true))
+    if (!a || !b || cJSON_IsObject(a) || cJSON_IsArray(a) || cJSON_Compare(a, b, true))
         return HSTU_OK;
     return hs_fail(err, HSTU_EINVAL, 0, "%s: '%s' and '%s' are one thing, but differ", source, key->name, key->synonym);
 }

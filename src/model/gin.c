@@ -4,6 +4,7 @@
 #include "base/error.h"
 
 #include <ctype.h>
+#include <locale.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -91,8 +92,12 @@ static hstu_status fail_character(const reader *r, const char *expected)
     case '{':
         return FAIL(r, HSTU_EUNSUP, "dictionaries ({...}) are not supported", r->name, r->line);
     default:
-        return FAIL(r, HSTU_EFORMAT, "expected %s, found '%c'", r->name, r->line, expected, *r->at);
+        break;
     }
+    const unsigned char byte = (unsigned char)*r->at;
+    if (byte < ' ' || byte > '~')
+        return FAIL(r, HSTU_EFORMAT, "expected %s, found the byte 0x%02x", r->name, r->line, expected, byte);
+    return FAIL(r, HSTU_EFORMAT, "expected %s, found '%c'", r->name, r->line, expected, byte);
 }
 
 static cJSON *word_value(const char *word)
@@ -104,7 +109,7 @@ static cJSON *word_value(const char *word)
     return strcmp(word, "None") == 0 ? cJSON_CreateNull() : NULL;
 }
 
-/* Python's decimal numbers: '_' may stand between digits. */
+/* Python's decimal numbers: '_' may stand between digits. strtod reads the locale's decimal point. */
 static bool to_number(const char *word, double *out)
 {
     char digits[MAX_WORD + 1];
@@ -114,7 +119,7 @@ static bool to_number(const char *word, double *out)
             continue;
         if (!isdigit((unsigned char)*c) && !strchr("+-.eE", *c))
             return false;
-        digits[n++] = *c;
+        digits[n++] = *c == '.' ? *localeconv()->decimal_point : *c;
     }
     digits[n] = '\0';
     char *end = NULL;
@@ -177,7 +182,7 @@ static hstu_status read_string(reader *r, cJSON **out)
     return *out ? HSTU_OK : hs_fail_nomem(r->err, n + 1, r->name);
 }
 
-/* Lists that are open around the place of reading. */
+/* Lists that are open around the place of reading. Their entries are not counted: a long one would take time squared. */
 typedef struct nest {
     struct {
         cJSON *list;
@@ -203,7 +208,7 @@ static hstu_status give_value(reader *r, nest *s, cJSON *value)
         return HSTU_OK;
     }
     cJSON *list = s->level[s->depth - 1].list;
-    if (cJSON_GetArraySize(list) > 0 && !s->level[s->depth - 1].comma) {
+    if (list->child && !s->level[s->depth - 1].comma) {
         cJSON_Delete(value);
         return FAIL(r, HSTU_EFORMAT, "a comma is missing between two entries of a list", r->name, r->line);
     }
@@ -233,7 +238,7 @@ static hstu_status close_list(reader *r, nest *s)
     r->at++;
     s->depth--;
     cJSON *list = s->level[s->depth].list;
-    if (s->level[s->depth].close == ')' && !s->level[s->depth].comma && cJSON_GetArraySize(list) == 1) {
+    if (s->level[s->depth].close == ')' && !s->level[s->depth].comma && list->child && !list->child->next) {
         cJSON *only = cJSON_DetachItemFromArray(list, 0);
         cJSON_Delete(list);
         list = only;
@@ -243,7 +248,7 @@ static hstu_status close_list(reader *r, nest *s)
 
 static hstu_status read_comma(reader *r, nest *s)
 {
-    if (s->level[s->depth - 1].comma || cJSON_GetArraySize(s->level[s->depth - 1].list) == 0)
+    if (s->level[s->depth - 1].comma || !s->level[s->depth - 1].list->child)
         return FAIL(r, HSTU_EFORMAT, "expected an entry of the list, found ','", r->name, r->line);
     s->level[s->depth - 1].comma = true;
     r->at++;

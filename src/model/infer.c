@@ -2,6 +2,7 @@
 #include "model/infer.h"
 
 #include "base/error.h"
+#include "model/config_keys.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -155,9 +156,6 @@ static hstu_status look_at_decoder(hs_config *c, seen *s, const hs_entry *e, con
         return hs_config_settle(c, "hidden_size", e->tensor.shape[1], describe(e, what, sizeof what), err);
     }
     const int64_t layer = hs_family_layer(name, "layers.", &rest);
-    if (layer >= 0 && strcmp(rest, "ffn.0.weight") == 0 && is_rank(e, 2) && e->tensor.shape[0] >= 1 &&
-        e->tensor.shape[0] <= 4 * (int64_t)HS_MAX_DIM)
-        c->ffn_hidden_dim = e->tensor.shape[0];
     if (layer + 1 > s->blocks)
         s->blocks = layer + 1;
     return HSTU_OK;
@@ -252,11 +250,10 @@ static hstu_status finish_decoder(hs_config *c, const seen *s, hstu_error *err)
 
 static hstu_status check_family(const hs_config *config, const hs_recognised *recognised, hstu_error *err)
 {
-    static const char *const names[] = {"retrieval", "ranking", "decoder"};
     if (config->family == (int)hs_family_config(recognised->family))
         return HSTU_OK;
     return hs_fail(err, HSTU_EINVAL, 0, "%s is a configuration of the family \"%s\", but the checkpoint holds a %s",
-        config->source, names[config->family], recognised->name);
+        config->source, hs_family_names[config->family], recognised->name);
 }
 
 hstu_status hs_infer(hs_config *config, const hs_statedict *dict, const hs_recognised *recognised, hstu_error *err)

@@ -230,6 +230,9 @@ static hstu_status check_memory(const hs_weight *weight, size_t n, const hs_conf
     const double have = (double)hs_system_memory_bytes();
     if (need <= have)
         return HSTU_OK;
+    if (config->family == HS_CONFIG_RANKING) /* its items are in the tables, which tables.c counts */
+        return hs_fail(err, HSTU_ENOMEM, 0, "%s: random dense weights need %.1f GB, but %.1f GB are available",
+            config->source, need * 1e-9, have * 1e-9);
     return hs_fail(err, HSTU_ENOMEM, 0,
         "%s: random weights for %" PRId64 " items of %" PRId64 " values need %.1f GB, but %.1f GB are available",
         config->source, config->max_item_id, config->item_embedding_dim, need * 1e-9, have * 1e-9);

@@ -24,13 +24,11 @@ typedef struct hs_model {
 
 /* Where a model's weights come from. */
 typedef struct hs_model_source {
-    const hs_statedict
-        *dict; /* must outlive the model: fp32 weights are used in place where they can be, other floating types
-                                 are converted */
+    /* Must outlive the model: fp32 weights are used in place where they can be, other floating types are converted. */
+    const hs_statedict *dict;
     const hs_recognised *recognised;
-    hs_table *
-        table; /* ranking: [config->n_tables], which the model takes over, on failure too; NULL: they are among the tensors
-                        of `dict` */
+    /* Ranking: [config->n_tables], which the model takes over, on failure too; NULL: they are among the tensors of `dict`. */
+    hs_table *table;
 } hs_model_source;
 
 /* `config` is completed from the tensors; the model takes it over, on failure too. bf16: compute as bfloat16 models do; HSTU_EUNSUP

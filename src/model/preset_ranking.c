@@ -4,8 +4,8 @@
 
 #include "model/config_keys.h"
 
-#include <ctype.h>
 #include <stdio.h>
+#include <strings.h>
 
 /* KuaiRand's contextual features in token order. Their texts are numbered from 1, so a table needs one row more than there are
  * texts. The Pure set has 9, 8, 9, 7 and 8 of them, one more than the reference's tables have room for in some sets: each table
@@ -43,15 +43,6 @@ static const preset presets[] = {
     {"kuairand_pure_ranking", "KuaiRand-Pure", 128, 1, 910, 20, 32, true},
     {"kuairand_27k_ranking", "KuaiRand-27K", 128, 1, 8000, 256, 32, true},
 };
-
-static bool same_dataset(const char *a, const char *b)
-{
-    while (*a && tolower((unsigned char)*a) == tolower((unsigned char)*b)) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
 
 static void mark_given(hs_config *config, const char *key)
 {
@@ -95,7 +86,7 @@ static void use_kuairand(hs_config *config, const int64_t *reference_rows)
 bool hs_preset_use_dataset(hs_config *config, const char *dataset)
 {
     for (size_t i = 0; i < sizeof reference / sizeof reference[0]; i++) {
-        if (!same_dataset(reference[i].dataset, dataset))
+        if (strcasecmp(reference[i].dataset, dataset) != 0)
             continue;
         config->dataset = reference[i].dataset;
         use_kuairand(config, reference[i].rows);

@@ -76,7 +76,7 @@ static hstu_status alloc_tokens(const hs_pass *pass, const hs_ranking_input *in,
 static void look_up(const hs_model *m, const hs_ranking_input *in, int64_t user, const void **row)
 {
     const hstu_batch *batch = in->batch;
-    const int64_t *id = batch->context + in->context_first[user];
+    const int64_t *id = batch->context ? batch->context + in->context_first[user] : NULL;
     for (int f = 0; f < m->config.n_context; f++) {
         for (int64_t i = n_ids(m, in, user, f); i > 0; i--)
             *row++ = hs_table_row(m->context_table[f], *id++);

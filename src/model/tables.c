@@ -76,8 +76,8 @@ static hstu_status check_found(const found *f, const hs_config_table *t, const c
 
 static hstu_status make_view(hs_table *out, const found *f, const hs_config_table *t, const char *path, hstu_error *err)
 {
-    const hs_tensor *v = &f->values->tensor;
     HS_TRY(check_found(f, t, path, err));
+    const hs_tensor *v = &f->values->tensor;
     HS_TRY(hs_table_make(out, t->name, v->dtype, t->dynamic, (uint64_t)v->shape[1], 1, err));
     out->part[0] = (hs_table_part){
         .keys = t->dynamic ? f->keys->tensor.data : NULL, .values = v->data, .n_rows = (uint64_t)v->shape[0]};
@@ -94,10 +94,13 @@ hstu_status hs_tables_from_dict(
         if (strcmp(e->group, group) != 0)
             continue;
         const hs_table_tensor tensor = hs_table_tensor_of(config, hs_family_peel(e->name), &table);
-        if (tensor == HS_TABLE_KEYS)
-            f[table].keys = e;
-        else if (tensor != HS_TABLE_NONE)
-            f[table].values = e;
+        const hs_entry **place = tensor == HS_TABLE_KEYS ? &f[table].keys : &f[table].values;
+        if (tensor == HS_TABLE_NONE)
+            continue;
+        if (*place) /* names that differ in their wrappers' prefixes */
+            return hs_fail(err, HSTU_ESHAPE, 0, "%.150s: the tensors '%.120s' and '%.120s' are one, expected it once",
+                dict->path, (*place)->name, e->name);
+        *place = e;
     }
     for (int i = 0; i < config->n_tables; i++) {
         const hstu_status status = make_view(&out[i], &f[i], &config->table[i], dict->path, err);

@@ -238,6 +238,33 @@ static void test_files(void **state)
     assert_int_equal(rmdir(folder), 0); /* fails if a temporary file remained */
 }
 
+/* What is given back reads the same again, and memory outside the map keeps what it holds. */
+static void test_released_map(void **state)
+{
+    enum { BYTES = 1 << 18 };
+    static unsigned char whole[BYTES], other[BYTES];
+    char path[] = "/tmp/hstu_base_XXXXXX";
+    hs_mapfile map = {0};
+    hstu_error err;
+    (void)state;
+    for (size_t i = 0; i < BYTES; i++)
+        whole[i] = other[i] = (unsigned char)(i * 31 + 1);
+    const int fd = mkstemp(path);
+    assert_int_equal(write(fd, whole, BYTES), BYTES);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(hs_mapfile_open(&map, path, &err), HSTU_OK);
+    hs_mapfile_expect_scan(&map);
+    assert_memory_equal(map.data, whole, BYTES);
+    hs_mapfile_release(&map, map.data + 5, BYTES - 5);
+    hs_mapfile_release(&map, map.data, BYTES + 1);
+    hs_mapfile_release(&map, other, BYTES);
+    hs_mapfile_release(&(hs_mapfile){0}, other, BYTES);
+    assert_memory_equal(map.data, whole, BYTES);
+    assert_memory_equal(other, whole, BYTES);
+    hs_mapfile_close(&map);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void write_file(const char *path, const char *text)
 {
     hs_outfile *file = NULL;
@@ -289,9 +316,14 @@ static void test_outfile_targets(void **state)
 
     assert_int_equal(hs_outfile_open(&file, folder, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "it is a folder"));
+    assert_int_equal(hs_outfile_remove(folder, &err), HSTU_OK); /* it stays, and so does the link */
+    assert_int_equal(hs_outfile_remove(link, &err), HSTU_OK);
+    assert_int_equal(stat(path, &st), -1);
+    assert_int_equal(hs_outfile_remove(link, &err), HSTU_OK); /* which leads nowhere now */
+    assert_int_equal(hs_outfile_remove("/dev/null/file", &err), HSTU_EIO);
+    assert_non_null(strstr(err.msg, "cannot examine '/dev/null/file'"));
     assert_int_equal(unlink(taken), 0);
     assert_int_equal(unlink(link), 0);
-    assert_int_equal(unlink(path), 0);
     assert_int_equal(rmdir(folder), 0);
 }
 
@@ -335,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_json_members),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_released_map),
         cmocka_unit_test(test_outfile_targets),
         cmocka_unit_test(test_outfile_devices),
         cmocka_unit_test(test_system_limits),

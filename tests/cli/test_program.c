@@ -1,99 +1,16 @@
 /* The whole program by its command line: exit codes, and standard output that holds the result and nothing else. */
-#include "base/json.h"
-#include "cli/program.h"
-#include "cli/progress.h"
+#include "cli/program_run.h"
+
 #include "hstu/version.h"
 
-#include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-enum { MAX_ARGUMENTS = 24, MAX_OUTPUT = 1 << 16 };
-
-static const char out_path[] = "test_program.out", err_path[] = "test_program.err";
 static const char data_path[] = "test_program.csv", requests_path[] = "test_program.jsonl",
                   users_path[] = "test_program.users", model_path[] = "test_program.safetensors";
-
-typedef struct outcome {
-    int code;
-    char out[MAX_OUTPUT], err[MAX_OUTPUT];
-} outcome;
-
-static outcome last;
-
-static void read_file(const char *path, char *text)
-{
-    FILE *in = fopen(path, "rb");
-    assert_non_null(in);
-    const size_t n = fread(text, 1, MAX_OUTPUT - 1, in);
-    text[n] = '\0';
-    assert_int_equal(fclose(in), 0);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *out = fopen(path, "wb");
-    assert_non_null(out);
-    assert_int_equal(fputs(text, out) < 0, 0);
-    assert_int_equal(fclose(out), 0);
-}
-
-static int redirect(FILE *stream, const char *path)
-{
-    const int kept = dup(fileno(stream)), file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_true(kept >= 0 && file >= 0);
-    (void)fflush(stream);
-    assert_true(dup2(file, fileno(stream)) >= 0);
-    assert_int_equal(close(file), 0);
-    return kept;
-}
-
-static void restore(FILE *stream, int kept)
-{
-    (void)fflush(stream);
-    assert_true(dup2(kept, fileno(stream)) >= 0);
-    assert_int_equal(close(kept), 0);
-}
-
-/* Runs "hstu <line>" with both streams into files. */
-static int run(const char *line)
-{
-    char text[512], name[] = "hstu", *argument[MAX_ARGUMENTS] = {name};
-    int n = 1;
-    assert_true(strlen(line) < sizeof text);
-    strncpy(text, line, sizeof text - 1);
-    for (char *save = NULL, *word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save))
-        argument[n++] = word;
-    const int out = redirect(stdout, out_path), err = redirect(stderr, err_path);
-    last.code = hs_program_run(n, argument);
-    restore(stdout, out);
-    restore(stderr, err);
-    read_file(out_path, last.out);
-    read_file(err_path, last.err);
-    return last.code;
-}
-
-static void expect_error(const char *line, int code, const char *sentence)
-{
-    const int found = run(line);
-    if (found != code || !strstr(last.err, sentence))
-        fail_msg("'hstu %s': code %d, '%s'", line, found, last.err);
-    assert_string_equal(last.out, "");
-    /* One sentence on one line, told as the program's. */
-    assert_memory_equal(last.err, "hstu: ", 6);
-    assert_ptr_equal(strchr(last.err, '\n'), last.err + strlen(last.err) - 1);
-}
 
 static void test_help_and_version(void **state)
 {
@@ -154,7 +71,7 @@ static void test_failures(void **state)
     expect_error("run --device npu --checkpoint no_such_file.pt", HS_EXIT_FAILED, "device \"npu\"");
     expect_error("run --dtype fp16 --checkpoint no_such_file.pt", HS_EXIT_FAILED, "fp16");
     expect_error("run --protocol ranking", HS_EXIT_FAILED, "--protocol wants sessions or leave-one-out");
-    expect_error("run --split all", HS_EXIT_FAILED, "--split says nothing to a model of the family retrieval");
+    expect_error("run --split all", HS_EXIT_FAILED, "--split means nothing to a model of the family retrieval");
     expect_error("run --pad_attention", HS_EXIT_FAILED, "--pad_attention wants a model of the family decoder");
     expect_error("run --truncation middle", HS_EXIT_USAGE, "--truncation wants one of oldest|newest");
 }
@@ -179,7 +96,7 @@ static void test_a_checkpoint_folder(void **state)
     const char *folder = TEST_DATA "/golden/ranking/c0_hd32_d24_pclamp_2rank/checkpoint";
     (void)snprintf(line, sizeof line, "inspect %s", folder);
     assert_int_equal(run(line), HS_EXIT_DONE);
-    assert_non_null(strstr(last.out, "layout: FUSED (ranks: 1, tensor parallel: 1)\nfamily: NVIDIA ranking HSTU\n\n"));
+    assert_non_null(strstr(last.out, "layout: FUSED (ranks: 1, tensor parallel: 1)\nfamily: NVIDIA ranking HSTU\n"));
     assert_non_null(strstr(last.out, "static             233      24    21.8 KiB  action_weights\n"
                                      "dynamic            153      24    14.3 KiB  video_id (ranks: 2)\n"));
     (void)snprintf(line, sizeof line, "inspect %s --json", folder);
@@ -206,23 +123,6 @@ static void write_dataset(void)
                           "4,14,\"2,4,6\",\"1,1,1\",\"100,200,300\"\n"
                           "5,15,\"3,3,3\",\"1,1,1\",\"100,200,300\"\n"
                           "6,16,\"8,6,4,2\",\"1,1,1,1\",\"100,200,300,400\"\n");
-}
-
-static double number(const cJSON *root, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
-    if (!cJSON_IsNumber(item))
-        fail_msg("'%s' is no number in: %s", key, last.out);
-    return item->valuedouble;
-}
-
-static cJSON *parse_output(void)
-{
-    cJSON *root = NULL;
-    hstu_error err = {0};
-    if (hs_json_parse(&root, last.out, strlen(last.out), "standard output", &err) != HSTU_OK)
-        fail_msg("%s: %s", err.msg, last.out);
-    return root;
 }
 
 /* Random weights: the figures mean nothing, but every user is answered once, whatever the batches. */
@@ -290,8 +190,8 @@ static void test_output_is_no_input(void **state)
     read_file(data_path, last.out);
     const size_t length = strlen(last.out);
     (void)snprintf(line, sizeof line, "run --config ml-1m --dataset %s --output ./%s", data_path, data_path);
-    (void)snprintf(
-        sentence, sizeof sentence, "--output wants a file of its own, found './%s', which --dataset reads", data_path);
+    (void)snprintf(sentence, sizeof sentence, "--output wants a file of its own, found './%s', which holds the dataset",
+        data_path);
     expect_error(line, HS_EXIT_FAILED, sentence);
     read_file(data_path, last.out);
     assert_int_equal(strlen(last.out), length);
@@ -336,7 +236,7 @@ static void test_convert(void **state)
             assert_string_equal(before, after);
     }
     (void)snprintf(line, sizeof line, "convert %s ./%s", model_path, model_path);
-    expect_error(line, HS_EXIT_FAILED, "is the file that is converted");
+    expect_error(line, HS_EXIT_FAILED, "is a file that the conversion reads");
     (void)snprintf(line, sizeof line, "convert %s %s --config ml-1m", checkpoint, model_path);
     expect_error(line, HS_EXIT_FAILED, "ml-1m: ");
     assert_int_equal(unlink(model_path), 0);
@@ -515,8 +415,7 @@ static void test_void_options(void **state)
 static int remove_files(void **state)
 {
     (void)state;
-    (void)unlink(out_path);
-    (void)unlink(err_path);
+    run_cleanup();
     (void)unlink(data_path);
     (void)unlink(requests_path);
     return 0;

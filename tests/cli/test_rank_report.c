@@ -26,6 +26,8 @@ static hs_run make_run(void)
         .threads = 2,
         .max_sequence_length = 10,
         .max_candidates = 2,
+        .attention_n = 30,
+        .contextual_mask = 1,
         .n_tasks = 8,
         .n_classes = 8};
     run.rules = (hstu_ranking_options){.max_history = 10, .max_candidates = 2};
@@ -58,8 +60,8 @@ static void check_keys(const cJSON *root, const char *figures)
     const char *const keys[] = {"config", "dataset", "num_batches", "batch_size", "vocab_size", "model_checkpoint",
         "model_downloaded", "total_time_s", "requests", "avg_latency_ms", "p50_latency_ms", "throughput_rps",
         "p90_latency_ms", "p99_latency_ms", "max_latency_ms", figures, "family", "main_module", "device", "dtype",
-        "threads", "isa", "protocol", "truncation", "split", "n_candidates", "max_history", "max_candidates", "skipped",
-        "random_weights", "seed", "differs_from_training"};
+        "threads", "isa", "protocol", "truncation", "split", "n_candidates", "max_history", "max_candidates",
+        "attention_n", "contextual_mask", "skipped", "random_weights", "seed", "differs_from_training"};
     const cJSON *child = root->child;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++, child = child->next) {
         assert_non_null(child);
@@ -98,6 +100,8 @@ static void test_tasks(void **state)
     assert_true(cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(click, "auc_defined")));
     assert_true(cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(hate, "auc_defined")));
     assert_true(number(hate, "auc") == 0);
+    assert_int_equal((int)number(root, "attention_n"), 30);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "contextual_mask")));
     const cJSON *skipped = cJSON_GetObjectItemCaseSensitive(root, "skipped");
     assert_true(number(skipped, "too_few_events") == 3 && number(skipped, "incomplete") == 2);
     assert_true(number(root, "n_candidates") == 10 && number(root, "requests") == 5);

@@ -12,6 +12,9 @@
 /* A row of user, video, time in seconds and tab, clicked. */
 #define LOG_ROW(user, video, time_s, tab)                                                                              \
 #user "," #video ",20220408,1400," #time_s "000,1,0,0,0,0,0,0,1500,9000,0,0,0,0," #tab "\n"
+/* Columns of a features file, without a line's end. */
+#define FEATURE_HEADER                                                                                                 \
+    "user_id,user_active_degree,follow_user_num_range,fans_user_num_range,friend_user_num_range,register_days_range"
 
 /* The golden pair of logs under <scratch>/KuaiRand-1K/data. */
 static inline void copy_tiny(scratch *s)

@@ -1,5 +1,5 @@
-/* The real KuaiRand-Pure log: the facts known of it, its ranking samples, and the histories that the trained model's own data file holds.
- * HSTU_SHARED: the folder with data/kuairand-pure and trained/kuairand-pure. */
+/* The real KuaiRand-Pure log: the facts known of it, its ranking samples, and the histories that the trained model's own
+ * data file holds. HSTU_SHARED: the folder with data/kuairand-pure and trained/kuairand-pure. */
 #include "dataset/kuairand_files.h"
 
 /* The reference keeps users with more than 20 events; the last 30 % of them are tested. */

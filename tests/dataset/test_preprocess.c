@@ -124,9 +124,7 @@ static void test_binary(void **state)
     scratch *s = *state;
     write_awkward(s);
     scratch_text(s, "KuaiRand-Pure/user_features_pure.csv",
-        "user_id,user_active_degree,follow_user_num_range,fans_user_num_range,friend_user_num_range,register_days_"
-        "range\n"
-        "9,high,\"(0,10]\",0,a,1\n1,full,\"(10,50]\",0,b,2\n");
+        FEATURE_HEADER "\n9,high,\"(0,10]\",0,a,1\n1,full,\"(10,50]\",0,b,2\n");
     hstu_preprocess_report report;
     hstu_preprocess_options options = options_for(s, "KuaiRand-PURE");
     options.max_sequences = 1; /* cuts sessions, never the binary */
@@ -268,10 +266,7 @@ static void test_both_plain_and_gzip(void **state)
     hstu_preprocess_report report;
     write_pure(s, LOG_HEADER LOG_ROW(1, 2, 3, 1), LOG_HEADER LOG_ROW(1, 3, 4, 1));
     scratch_text(s, "KuaiRand-Pure/log_standard_4_08_to_4_21_pure.csv.gz", "never opened");
-    scratch_text(s, "KuaiRand-Pure/user_features_pure.csv",
-        "user_id,user_active_degree,follow_user_num_range,fans_user_num_range,friend_user_num_range,register_days_"
-        "range\n"
-        "1,a,b,c,d,e\n");
+    scratch_text(s, "KuaiRand-Pure/user_features_pure.csv", FEATURE_HEADER "\n1,a,b,c,d,e\n");
     hstu_preprocess_options options = options_for(s, "KuaiRand-Pure");
     options.progress = (hstu_progress){.ctx = &h, .warn = on_warning};
     assert_int_equal(preprocess(&options, &report), HSTU_OK);
@@ -326,10 +321,7 @@ static void test_bad_features(void **state)
     scratch_text(s, "KuaiRand-Pure/user_features_pure.csv", "user_id,user_active_degree\n1,a\n");
     assert_int_equal(hstu_preprocess(&options, &report, &err), HSTU_EFORMAT);
     assert_non_null(strstr(err.msg, "the column 'follow_user_num_range' is missing"));
-    scratch_text(s, "KuaiRand-Pure/user_features_pure.csv",
-        "user_id,user_active_degree,follow_user_num_range,fans_user_num_range,friend_user_num_range,register_days_"
-        "range\n"
-        "1,a,b,c,d,e\n1,a,b,c,d,e\n");
+    scratch_text(s, "KuaiRand-Pure/user_features_pure.csv", FEATURE_HEADER "\n1,a,b,c,d,e\n1,a,b,c,d,e\n");
     assert_int_equal(hstu_preprocess(&options, &report, &err), HSTU_EFORMAT);
     assert_int_equal(err.pos, 3);
     assert_non_null(strstr(err.msg, "the user 1 stands there a second time"));
@@ -491,6 +483,38 @@ static void test_output_failure(void **state)
     assert_int_equal(count_entries(scratch_path(s, "KuaiRand-1K")), 2);
 }
 
+/* Links among the outputs stay, and what they lead to is what this run wrote. */
+static void test_linked_outputs(void **state)
+{
+    scratch *s = *state;
+    static const char *const names[] = {
+        "sequences.safetensors", "processed_inference_sequences.csv", "processed_seqs.csv", "metadata.json"};
+    char target[600], link_path[600];
+    struct stat st;
+    copy_tiny(s);
+    copy_tiny_features(s);
+    scratch_mkdir(s, "elsewhere");
+    for (size_t i = 0; i < 4; i++) {
+        (void)snprintf(target, sizeof target, "elsewhere/%s", names[i]);
+        scratch_text(s, target, "an older file");
+        (void)snprintf(target, sizeof target, "%s/elsewhere/%s", s->folder, names[i]);
+        (void)snprintf(link_path, sizeof link_path, "%s/KuaiRand-1K/%s", s->folder, names[i]);
+        assert_int_equal(symlink(target, link_path), 0);
+    }
+    const hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
+    assert_int_equal(preprocess(&options, NULL), HSTU_OK);
+    for (size_t i = 0; i < 4; i++) {
+        (void)snprintf(link_path, sizeof link_path, "KuaiRand-1K/%s", names[i]);
+        assert_int_equal(lstat(scratch_path(s, link_path), &st), 0);
+        assert_true(S_ISLNK(st.st_mode));
+        assert_int_equal(stat(s->path, &st), 0);
+        assert_true(st.st_size > 100);
+    }
+    assert_int_equal(count_entries(scratch_path(s, "elsewhere")), 4);
+    assert_same_file(scratch_path(s, "elsewhere/processed_seqs.csv"),
+        TEST_DATA "/kuairand_tiny/processed_ranking/processed_seqs.csv");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +533,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_left_over, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_permissions, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_output_failure, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_linked_outputs, scratch_setup, scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,8 +6,6 @@
 
 #define FIRST_LOG "KuaiRand-1K/data/log_standard_4_08_to_4_21_1k.csv"
 #define FEATURES "KuaiRand-1K/data/user_features_1k.csv"
-#define FEATURE_HEADER                                                                                                 \
-    "user_id,user_active_degree,follow_user_num_range,fans_user_num_range,friend_user_num_range,register_days_range"
 
 typedef struct heard {
     char text[2048]; /* every warning, a line each */
@@ -391,7 +389,7 @@ static void test_refused(void **state)
         {1, 1, 0, 0, NAN, "train_fraction must be from 0 to 1, not"},
         {1, 1, 0, HSTU_SPLIT_TEST, 1, "the test part of 4 users is empty with the train_fraction 1"},
         {1, 1, 0, HSTU_SPLIT_TRAIN, 0.2, "the training part of 4 users is empty with the train_fraction 0.2"},
-        {1, 9, 0, HSTU_SPLIT_ALL, 0.7, "holds no user with more than 9 events (max_candidates): 4 have fewer"}};
+        {1, 9, 0, HSTU_SPLIT_ALL, 0.7, "holds no user with more than 9 events (max_candidates): 4 have no more"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         options = good;
         options.max_history = cases[i].max_history;

@@ -450,11 +450,11 @@ static void test_own_refusals(void **state)
     refused(in_folder("in"), in_folder("no_folder/out"), NULL, HSTU_ENOENT, "no_folder/out");
 
     /* Onto itself: by its name, by links. */
-    refused(in_folder("out"), in_folder("out"), NULL, HSTU_EINVAL, "is the file that is converted");
+    refused(in_folder("out"), in_folder("out"), NULL, HSTU_EINVAL, "is a file that the conversion reads");
     assert_int_equal(symlink(in_folder("out"), in_folder("soft")), 0);
     assert_int_equal(link(in_folder("out"), in_folder("hard")), 0);
-    refused(in_folder("out"), in_folder("soft"), NULL, HSTU_EINVAL, "soft is the file that is converted");
-    refused(in_folder("hard"), in_folder("out"), NULL, HSTU_EINVAL, "out is the file that is converted");
+    refused(in_folder("out"), in_folder("soft"), NULL, HSTU_EINVAL, "soft is a file that the conversion reads");
+    refused(in_folder("hard"), in_folder("out"), NULL, HSTU_EINVAL, "out is a file that the conversion reads");
     assert_same_bytes(in_folder("before"), in_folder("out"));
     remove_file("soft");
     remove_file("hard");

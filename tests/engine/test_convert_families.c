@@ -6,6 +6,8 @@
 
 enum { LEN = 1100 };
 
+#define DYNAMIC "dynamicemb_module/model._embedding_collection._model_parallel_embedding_collection/"
+
 typedef struct place {
     scratch files;
     char in[LEN], config[LEN], out[LEN], again[LEN];
@@ -201,7 +203,36 @@ static void test_ranks_are_joined(void **state)
     remove_folder(p.files.folder);
 }
 
-/* A converted file tells which of its tensors are bound; the folder's own file may not be written over. */
+static void refuse_over(const char *in, const char *out, const char *config)
+{
+    hstu_error err;
+    assert_int_equal(convert(in, out, config, NULL, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "is a file that the conversion reads"));
+}
+
+/* Every file of a folder, here a copy, and the configuration. */
+static void refuse_over_a_folder(place *p)
+{
+    static const char *const files[] = {"torch_module/model.0.pth", DYNAMIC "user_id_emb_keys.rank_0.world_size_1",
+        DYNAMIC "user_id_emb_values.rank_0.world_size_1", DYNAMIC "video_id_emb_keys.rank_0.world_size_1",
+        DYNAMIC "video_id_emb_values.rank_0.world_size_1"};
+    enum { N = sizeof files / sizeof *files };
+    char from[2 * LEN];
+    scratch_mkdir(&p->files, "torch_module");
+    scratch_mkdir(&p->files, "dynamicemb_module");
+    scratch_mkdir(&p->files, DYNAMIC);
+    for (size_t i = 0; i < N; i++) {
+        (void)snprintf(from, sizeof from, "%s/%s", p->in, files[i]);
+        scratch_copy(&p->files, files[i], from);
+    }
+    for (size_t i = 0; i < N; i++)
+        refuse_over(p->files.folder, scratch_path(&p->files, files[i]), p->config);
+    assert_int_equal(symlink(scratch_path(&p->files, files[3]), p->again), 0);
+    refuse_over(p->files.folder, p->again, p->config);
+    refuse_over(p->files.folder, p->config, p->config);
+}
+
+/* A converted file tells which of its tensors are bound; no file that was read may be written over. */
 static void test_inspect_and_refusals(void **state)
 {
     const char *folder = "ranking/c6_fused_fp32";
@@ -224,17 +255,43 @@ static void test_inspect_and_refusals(void **state)
     }
     assert_non_null(strstr(hstu_checkpoint_config(c), "\"ranking\""));
     hstu_checkpoint_close(c);
-    assert_int_equal(convert(p.out, p.out, NULL, NULL, &err), HSTU_EINVAL);
-    assert_non_null(strstr(err.msg, "is the file that is converted"));
+    refuse_over(p.out, p.out, NULL);
     assert_int_equal(convert(p.in, p.again, NULL, NULL, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "a ranking checkpoint needs a configuration"));
     assert_int_equal(access(p.again, F_OK), -1);
 
-    char inside[LEN + 32];
-    (void)snprintf(inside, sizeof inside, "%s/torch_module/model.0.pth", p.in);
-    assert_int_equal(symlink(inside, p.again), 0);
-    assert_int_equal(convert(p.in, p.again, p.config, NULL, &err), HSTU_EINVAL);
-    assert_non_null(strstr(err.msg, "is the file that is converted"));
+    refuse_over_a_folder(&p);
+    remove_folder(p.files.folder);
+}
+
+/* Names that differ in a wrapper's prefix are one: a second tensor of a table is not chosen from. */
+static void test_a_table_twice(void **state)
+{
+    const char *folder = "ranking/c6_fused_fp32";
+    place p;
+    hstu_error err;
+    hs_statedict dict = {0}, twice;
+    hs_table table[HS_MAX_FEATURES] = {{0}};
+    (void)state;
+    place_open(&p, folder, "checkpoint");
+    (void)snprintf(p.config, LEN, "%s", ranking_config(&p.files, folder, "\"contextual_mask\": false, ", 0));
+    must_convert(p.in, p.out, p.config, NULL);
+    hstu_model *model = open_model(p.out, NULL, NULL);
+    assert_ok(hs_safetensors_open(&dict, p.out, &err), &err);
+    twice = dict;
+    twice.entry = hs_calloc(dict.n_entries + 1, sizeof *twice.entry);
+    memcpy(twice.entry, dict.entry, dict.n_entries * sizeof *twice.entry);
+    for (size_t i = 0; i < dict.n_entries; i++) {
+        if (strcmp(dict.entry[i].name, "_embedding_collection.video_id.keys") == 0)
+            twice.entry[twice.n_entries++] = dict.entry[i];
+    }
+    assert_int_equal(twice.n_entries, dict.n_entries + 1);
+    twice.entry[dict.n_entries].name = "module._embedding_collection.video_id.keys";
+    assert_int_equal(hs_tables_from_dict(table, &model->model.config, &twice, "", &err), HSTU_ESHAPE);
+    assert_non_null(strstr(err.msg, "'module._embedding_collection.video_id.keys' are one, expected it once"));
+    hs_free(twice.entry);
+    hs_statedict_close(&dict);
+    hstu_model_close(model);
     remove_folder(p.files.folder);
 }
 
@@ -369,6 +426,13 @@ static void test_rows_of_the_reference(void **state)
     assert_non_null(strstr(err.msg, "says 299 (or, as the reference, 276)"));
     hs_statedict_close(&dict);
     hs_nvdir_close(&dir);
+
+    assert_ok(hs_nvdir_open(&dir, p.in, &err), &err);
+    first->rows = last->rows = last->reference_rows = 0;
+    assert_int_equal(hs_engine_read_folder(&dir, &config, &dict, &table, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "leaves open how many 2 of them have and gives 34 to the others"));
+    hs_statedict_close(&dict);
+    hs_nvdir_close(&dir);
     hs_config_free(&config);
     remove_folder(p.files.folder);
 }
@@ -424,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_ranking_in_bf16),
         cmocka_unit_test(test_ranks_are_joined),
         cmocka_unit_test(test_inspect_and_refusals),
+        cmocka_unit_test(test_a_table_twice),
         cmocka_unit_test(test_tables_that_do_not_fit),
         cmocka_unit_test(test_configuration_in_the_folder),
         cmocka_unit_test(test_rows_of_the_reference),

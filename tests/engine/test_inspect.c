@@ -1,5 +1,5 @@
 /* hstu_checkpoint_*, and how a model finds its configuration. */
-#include "engine/golden.h"
+#include "engine/golden_ranking.h"
 
 #include "hstu/checkpoint.h"
 
@@ -226,6 +226,7 @@ static void test_a_folder(void **state)
     hstu_table_info table;
     hstu_error err;
     hstu_model *model = NULL;
+    int n_ignored = 0;
     (void)state;
     hstu_checkpoint *c = open_checkpoint(golden_path("ranking/c6_fused_fp32", "checkpoint_native_tp2"), NULL);
     hstu_checkpoint_get_info(c, &info);
@@ -239,8 +240,13 @@ static void test_a_folder(void **state)
     for (uint64_t i = 0; i < info.n_tensors; i++) {
         assert_ok(hstu_checkpoint_tensor(c, i, &t, &err), &err);
         assert_int_equal(t.file_rank, i / 24);
-        assert_int_equal(t.use, HSTU_TENSOR_UNKNOWN);
+        const bool ignored = strstr(t.name, "_extra_state") || strstr(t.name, "_model_parallel_embedding_collection");
+        assert_int_equal(t.use, ignored ? HSTU_TENSOR_IGNORED : HSTU_TENSOR_BOUND);
+        assert_int_equal(t.reason != NULL, ignored);
+        n_ignored += ignored;
     }
+    assert_int_equal(n_ignored, 2 * 4);
+    assert_int_equal(info.n_missing, 0);
     assert_string_equal(t.name, "_mlp._mlp.2.bias");
     assert_int_equal(hstu_checkpoint_tensor(c, info.n_tensors, &t, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "tensor 48 does not exist: there are 48"));
@@ -250,7 +256,8 @@ static void test_a_folder(void **state)
     assert_true(table.is_dynamic);
     assert_int_equal(table.world_size, 0); /* its files stand in another folder of the case */
     assert_int_equal(hstu_checkpoint_table(c, 3, &table, &err), HSTU_EINVAL);
-    assert_null(hstu_checkpoint_config(c));
+    assert_non_null(strstr(hstu_checkpoint_config(c), "\"hidden_size\":\t32"));
+    assert_null(strstr(hstu_checkpoint_config(c), "contextual_mask")); /* no tensor tells */
     hstu_checkpoint_close(c);
 
     c = open_checkpoint(golden_path("ranking/c0_hd32_d24_pclamp_2rank", "checkpoint"), NULL);
@@ -269,8 +276,57 @@ static void test_a_folder(void **state)
     assert_int_equal(hstu_model_open(&model, path, NULL, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "a ranking checkpoint needs a configuration"));
     assert_non_null(strstr(err.msg, "contextual_mask has no default"));
+    hstu_model_options options;
+    hstu_model_options_init(&options);
+    options.config = "kuairand_1k_ranking";
+    (void)snprintf(
+        path, sizeof path, "%s", golden_path("ranking/c6_fused_fp32", "checkpoint/torch_module/model.0.pth"));
+    assert_int_equal(hstu_model_open(&model, path, &options, &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "is one file of a checkpoint folder: name the folder"));
     assert_int_equal(hstu_model_open(&model, TEST_DATA, NULL, &err), HSTU_EINVAL);
     assert_non_null(strstr(err.msg, "is a folder: expected a PyTorch"));
+}
+
+/* A folder with a configuration: its tables are held against it, and weights that only one side knows stand side by side. */
+static void test_a_folder_and_its_configuration(void **state)
+{
+    scratch files;
+    hstu_error err;
+    hstu_tensor_info t;
+    hstu_checkpoint_info info;
+    hstu_checkpoint *c = NULL;
+    char path[1024];
+    (void)state;
+    scratch_open(&files);
+    (void)snprintf(path, sizeof path, "%s", golden_path("ranking/c6_fused_fp32", "checkpoint"));
+    const char *config = ranking_config(&files, "ranking/c6_fused_fp32", "\"contextual_mask\": false, ", 0);
+    c = open_checkpoint(path, config);
+    hstu_checkpoint_get_info(c, &info);
+    assert_int_equal(info.n_missing, 0);
+    assert_int_equal(info.n_tables, 3);
+    assert_non_null(strstr(hstu_checkpoint_config(c), "contextual_mask"));
+    hstu_checkpoint_close(c);
+    c = NULL;
+    assert_int_equal(hstu_checkpoint_open(&c, path, "kuairand_27k_ranking", &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "have 275 rows, but kuairand_27k_ranking says 307 (or, as the reference, 291)"));
+    assert_int_equal(hstu_checkpoint_open(&c, path, "ml-1m", &err), HSTU_EINVAL);
+    assert_non_null(strstr(err.msg, "ml-1m is a configuration of the family \"retrieval\""));
+
+    /* A weight of another name in the one file of a folder. */
+    static const given tensors[] = {{"_hstu_block._attention_layers.0._linear_uvqk_weight", 8, 32},
+        {"_hstu_block._attention_layers.0._linear_proj_weight", 8, 8},
+        {"_hstu_block._attention_layers.0._linear_prj_bias", 8, 0},
+        {"_hstu_block._preprocessor._positional_encoder._position_embeddings_weight", 4, 8},
+        {"_mlp._mlp.0.weight", 3, 8}};
+    scratch_mkdir(&files, "torch_module");
+    write_file(scratch_path(&files, "torch_module/model.0.pth"), tensors, 5, NULL, NULL);
+    c = open_checkpoint(files.folder, NULL);
+    assert_ok(hstu_checkpoint_tensor(c, 2, &t, &err), &err);
+    assert_int_equal(t.use, HSTU_TENSOR_EXTRA);
+    assert_ok(hstu_checkpoint_tensor(c, 4, &t, &err), &err);
+    assert_int_equal(t.use, HSTU_TENSOR_BOUND);
+    hstu_checkpoint_close(c);
+    remove_folder(files.folder);
 }
 
 static void test_missing_files(void **state)
@@ -293,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_other_families),
         cmocka_unit_test(test_configuration_in_the_file),
         cmocka_unit_test(test_a_folder),
+        cmocka_unit_test(test_a_folder_and_its_configuration),
         cmocka_unit_test(test_missing_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

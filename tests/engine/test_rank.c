@@ -1,6 +1,8 @@
 /* hstu_rank through the public interface: what a candidate's logits depend on, and what is refused. */
 #include "engine/golden_ranking.h"
 
+#include <pthread.h>
+
 enum { USERS = 40, CLASSES = 8, MOST_EVENTS = 60, MOST_CANDIDATES = 9, ITEMS = 51 };
 
 static const char config[] =
@@ -125,6 +127,53 @@ static void test_independence(void **state)
     (void)state;
     check_independence("fp32");
     check_independence("bf16");
+}
+
+/* A thread with a session of its own. */
+typedef struct caller {
+    const hstu_model *model;
+    const crowd *crowd;
+    const float *expected;
+    bool right;
+} caller;
+
+static void *call_often(void *ctx)
+{
+    caller *c = ctx;
+    hstu_session *session = NULL;
+    const size_t n = (size_t)c->crowd->cand_offset[USERS] * CLASSES;
+    float *logits = hs_calloc(n, sizeof *logits);
+    c->right = logits && hstu_session_open(&session, c->model, NULL) == HSTU_OK;
+    for (int i = 0; i < 5 && c->right; i++)
+        c->right = hstu_rank(session, &c->crowd->batch, logits, n, NULL) == HSTU_OK &&
+                   memcmp(logits, c->expected, n * sizeof *logits) == 0;
+    hstu_session_close(session);
+    hs_free(logits);
+    return NULL;
+}
+
+static void test_one_model_in_two_threads(void **state)
+{
+    static crowd c;
+    hstu_model *model = NULL;
+    hstu_session *session = NULL;
+    pthread_t thread[2];
+    caller callers[2];
+    (void)state;
+    make_crowd(&c);
+    open_random(&model, &session, 2, "fp32");
+    float *expected = rank(session, &c.batch);
+    for (int i = 0; i < 2; i++) {
+        callers[i] = (caller){.model = model, .crowd = &c, .expected = expected};
+        assert_int_equal(pthread_create(&thread[i], NULL, call_often, &callers[i]), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+        assert_true(callers[i].right);
+    }
+    hs_free(expected);
+    hstu_session_close(session);
+    hstu_model_close(model);
 }
 
 /* The order of candidates, their company, and a candidate that stands twice change nothing. */
@@ -381,6 +430,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_independence),
+        cmocka_unit_test(test_one_model_in_two_threads),
         cmocka_unit_test(test_candidates_do_not_meet),
         cmocka_unit_test(test_layouts_and_truncation),
         cmocka_unit_test(test_nothing_to_do),

@@ -80,8 +80,8 @@ static inline void fuzz_dataset(const uint8_t *data, size_t size)
     hstu_dataset_close(dataset);
 }
 
-/* The input as what follows `header`, or, when it begins with a letter as seeds do, as a whole file. A header that is no longer the format's would keep every input out, so on the first call
- * `good` must open behind it. */
+/* The input as what follows `header`, or, when it begins with a letter as seeds do, as a whole file. A header that is no
+ * longer the format's would keep every input out, so on the first call `good` must open behind it. */
 static inline void fuzz_dataset_behind(const char *header, const char *good, const uint8_t *data, size_t size)
 {
     static int proved;

@@ -1,4 +1,5 @@
-/* Gin files are hostile input: every binding has a line, and what is accepted as a configuration can be written and read. */
+/* Gin files are hostile input: every binding has a line, and what is accepted as a configuration survives being
+ * written and read again, unchanged. */
 #include "base/alloc.h"
 #include "model/config.h"
 #include "model/gin.h"
@@ -26,6 +27,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = hs_config_to_json(&config);
     if (!text || hs_config_parse(&again, text, strlen(text), HS_CONFIG_ANY, "again.json", &err) != HSTU_OK)
         __builtin_trap();
+    char *text_again = hs_config_to_json(&again);
+    if (!text_again || strcmp(text, text_again) != 0)
+        __builtin_trap();
+    hs_free(text_again);
     hs_free(text);
     hs_config_free(&again);
     hs_config_free(&config);

@@ -109,6 +109,7 @@ static void test_ranking_refusals(void **state)
     refused(RANKING SHAPE ", \"max_attn_len\": 4}", HSTU_EUNSUP, "max_attn_len");
     refused(RANKING SHAPE ", \"interleave\": \"action,item\"}", HSTU_EUNSUP, "interleave");
     refused(RANKING "\"num_heads\": 2, \"num_attention_heads\": 4}", HSTU_EINVAL, "one thing");
+    refused(RANKING "\"N\": {\"a\": 1}, \"scaling_seqlen\": {\"a\": 2}}", HSTU_EFORMAT, "whole number");
     refused(RANKING "\"contextual_mask\": true, \"disable_contextual_mask\": true}", HSTU_EINVAL, "disable_contextual");
     refused(
         RANKING "\"contextual\": [\"a\"], \"tables\": [{\"name\": \"b\"}]}", HSTU_EINVAL, "'a' looks up in table 'a'");
@@ -202,7 +203,7 @@ static void test_gin(void **state)
     same_after_json(&c);
     read_ok(&c, GIN "\nNetworkArgs.disable_contextual_mask = True\n");
     assert_false(c.contextual_mask);
-    read_ok(&c, "# nothing\n");
+    refused("# nothing\n", HSTU_EINVAL, "'DatasetArgs.dataset_name' is missing");
     refused("# c\n\nNetworkArgs.num_layer = 3\n", HSTU_EFORMAT,
         "test:3: unknown key 'NetworkArgs.num_layer'; the nearest "
         "known key is 'NetworkArgs.num_layers'");
@@ -212,6 +213,9 @@ static void test_gin(void **state)
     refused("RetrievalArgs.num_negatives = 128", HSTU_EUNSUP, "retrieval model");
     refused("BenchmarkDatasetArgs.max_num_candidates = 0", HSTU_EUNSUP, "BenchmarkDatasetArgs");
     refused("DatasetArgs.dataset_name = 'ml-20m'", HSTU_EUNSUP, "'ml-20m'");
+    read_ok(&c, GIN "\nDatasetArgs.max_sequence_length = 4096");
+    refused(GIN "\nDatasetArgs.max_sequence_length = 200", HSTU_EINVAL,
+        "'DatasetArgs.max_sequence_length' and another binding of 'max_history_seqlen'");
 }
 
 static void test_gin_syntax(void **state)
@@ -235,6 +239,8 @@ static void test_gin_syntax(void **state)
     refused("a.b =", HSTU_EFORMAT, "end of the line");
     refused("a..b = 1", HSTU_EFORMAT, "no Class.key");
     refused("a.b", HSTU_EFORMAT, "'='");
+    refused("a.b = \xC3\xA9", HSTU_EFORMAT, "found the byte 0xc3");
+    refused("a.b = 1 \x07", HSTU_EFORMAT, "found the byte 0x07");
 }
 
 static void test_gin_values(void **state)
@@ -251,6 +257,28 @@ static void test_gin_values(void **state)
                                  "\"A.b\":{\"line\":3,\"value\":0.5}}");
     cJSON_free(printed);
     cJSON_Delete(root);
+}
+
+/* Time grows with a list's length, not with its square: that would be half an hour here. */
+static void test_gin_long_list(void **state)
+{
+    enum { ENTRIES = 500000 };
+    static const char begin[] = "A.a = [";
+    const size_t len = sizeof begin - 1 + 2 * ENTRIES;
+    char *text = hs_alloc(len, 1);
+    cJSON *root = NULL;
+    hstu_error err = {0};
+    (void)state;
+    assert_non_null(text);
+    memcpy(text, begin, sizeof begin - 1);
+    for (size_t i = sizeof begin - 1; i < len; i += 2)
+        memcpy(text + i, i + 2 < len ? "7," : "7]", 2);
+    if (hs_gin_parse(&root, text, len, "v", &err) != HSTU_OK)
+        fail_msg("%s", err.msg);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(root->child, "value");
+    assert_int_equal(cJSON_GetArraySize(list), ENTRIES);
+    cJSON_Delete(root);
+    hs_free(text);
 }
 
 static void open_golden(hs_config *out, const char *name)
@@ -314,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_gin),
         cmocka_unit_test(test_gin_syntax),
         cmocka_unit_test(test_gin_values),
+        cmocka_unit_test(test_gin_long_list),
         cmocka_unit_test(test_reference_files),
         cmocka_unit_test(test_reference_file_with_mlp),
     };

@@ -212,6 +212,9 @@ static void test_table_tensors(void **state)
     m = make_ranking();
     put(m, HS_TABLE_PREFIX "stranger.weight", 2, 2, D);
     refused(m, "", HSTU_ESHAPE, "extra tensors: 1 (_embedding_collection.stranger.weight)");
+    m = make_ranking();
+    put(m, "module." HS_TABLE_PREFIX "actions.weight", 2, 5, D);
+    refused(m, "", HSTU_ESHAPE, "'module._embedding_collection.actions.weight' are one");
 }
 
 /* A static table of the configuration has as many rows as it says, or as the reference's code gives it. */
