@@ -1,12 +1,10 @@
-/* The evaluation loop: batches of samples in order, timed one by one. */
-#include "cli/run.h"
+/* The evaluation of models that recommend items: each sample's target among the best of all candidates. */
+#include "cli/run_batches.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/outfile.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct loop {
@@ -14,8 +12,9 @@ typedef struct loop {
     const hstu_histories *histories;
     /* one batch's inputs and outputs */
     int64_t *offset, *item, *time;
-    int64_t *top; /* [batch_size, k] */
-    float *score; /* [batch_size, k] */
+    int64_t *top;  /* [batch_size, k] */
+    float *score;  /* [batch_size, k] */
+    int64_t *rank; /* [samples] the result's */
     hs_outfile *output;
     size_t dumped_n; /* batch size whose shapes were printed last */
 } loop;
@@ -37,18 +36,13 @@ static int64_t window_start(const loop *l, int64_t i)
     return to - from > l->run->window ? to - l->run->window : from;
 }
 
-static int64_t min_int(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* The most events that any batch holds. */
 static size_t largest_batch(const loop *l)
 {
     int64_t most = 0;
     for (int64_t first = 0; first < l->histories->n; first += l->run->batch_size) {
         int64_t events = 0;
-        for (int64_t i = first; i < min_int(first + l->run->batch_size, l->histories->n); i++)
+        for (int64_t i = first; i < hs_min_int(first + l->run->batch_size, l->histories->n); i++)
             events += l->run->pad_attention ? l->run->window : l->histories->offset[i + 1] - window_start(l, i);
         most = events > most ? events : most;
     }
@@ -59,7 +53,7 @@ static hstu_status loop_open(loop *l, hs_run *run, hstu_error *err)
 {
     *l = (loop){.run = run, .histories = run->histories};
     const size_t n_events = largest_batch(l);
-    const size_t batch_size = (size_t)min_int(run->batch_size, run->histories->n);
+    const size_t batch_size = (size_t)hs_min_int(run->batch_size, run->histories->n);
     size_t places = 0;
     if (!hs_mul_size(batch_size, (size_t)run->k, &places))
         return hs_fail_nomem(err, SIZE_MAX, "a batch's answers");
@@ -87,8 +81,9 @@ static void loop_close(loop *l)
     hs_free(l->score);
 }
 
-static hstu_batch assemble(loop *l, int64_t first, int64_t n)
+static hstu_batch assemble(void *ctx, int64_t first, int64_t n)
 {
+    const loop *l = ctx;
     const hstu_histories *h = l->histories;
     int64_t events = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -132,8 +127,9 @@ static hstu_status name_user(const loop *l, const hstu_batch *batch, int64_t fir
         (long long)(first + (int64_t)batch->n_users - 1), inner.msg);
 }
 
-static hstu_status answer(loop *l, const hstu_batch *batch, int64_t first, int64_t *rank, hstu_error *err)
+static hstu_status answer(void *ctx, const hstu_batch *batch, int64_t first, hstu_error *err)
 {
+    const loop *l = ctx;
     hstu_recommend_options options;
     hstu_recommend_options_init(&options);
     options.filter_seen = l->run->filter_seen;
@@ -141,7 +137,7 @@ static hstu_status answer(loop *l, const hstu_batch *batch, int64_t first, int64
     options.n_candidates = l->run->n_candidates;
     options.target_id = l->histories->target_id + first;
     const hstu_status status =
-        hstu_recommend(l->run->session, batch, (size_t)l->run->k, &options, l->top, l->score, rank, err);
+        hstu_recommend(l->run->session, batch, (size_t)l->run->k, &options, l->top, l->score, l->rank + first, err);
     return status == HSTU_EINVAL ? name_user(l, batch, first, status, err) : status;
 }
 
@@ -158,13 +154,13 @@ static void dump_shapes(loop *l, size_t n)
 
 /* user_id,target,rank,top-k ids with blanks between; original ids. The rank is the true one, 0 for a target that is filtered
  * or no candidate. */
-static hstu_status write_rows(loop *l, int64_t first, int64_t n, const int64_t *rank, hstu_error *err)
+static hstu_status write_rows(loop *l, int64_t first, int64_t n, hstu_error *err)
 {
     const int64_t offset = l->run->item_offset, k = l->run->k;
     for (int64_t i = 0; i < n && l->output; i++) {
         const int64_t *top = l->top + i * k;
         HS_TRY(hs_outfile_printf(l->output, err, "%lld,%lld,%lld,", (long long)l->histories->user_id[first + i],
-            (long long)(l->histories->target_id[first + i] - offset), (long long)rank[i]));
+            (long long)(l->histories->target_id[first + i] - offset), (long long)l->rank[first + i]));
         for (int64_t j = 0; j < k && top[j] >= 0; j++)
             HS_TRY(hs_outfile_printf(l->output, err, j ? " %lld" : "%lld", (long long)(top[j] - offset)));
         HS_TRY(hs_outfile_printf(l->output, err, "\n"));
@@ -172,65 +168,31 @@ static hstu_status write_rows(loop *l, int64_t first, int64_t n, const int64_t *
     return HSTU_OK;
 }
 
-static hstu_status warm_up(loop *l, const hs_run_result *result, hstu_error *err)
+static hstu_status show(void *ctx, const hstu_batch *batch, int64_t first, hstu_error *err)
 {
-    for (int64_t i = 0; i < l->run->warmup; i++) {
-        const int64_t first = i % result->n_batches * l->run->batch_size;
-        if (hs_console_cancelled(&l->run->console))
-            return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
-        const hstu_batch batch = assemble(l, first, min_int(l->run->batch_size, result->n_requests - first));
-        HS_TRY(answer(l, &batch, first, result->rank + first, err));
-    }
-    return HSTU_OK;
-}
-
-static hstu_status measure(loop *l, hs_run_result *result, hstu_error *err)
-{
-    for (int64_t b = 0; b < result->n_batches; b++) {
-        const int64_t first = b * l->run->batch_size;
-        const int64_t n = min_int(l->run->batch_size, result->n_requests - first);
-        if (hs_console_cancelled(&l->run->console))
-            return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
-        const double start = hs_clock_s();
-        const hstu_batch batch = assemble(l, first, n);
-        const double assembled = hs_clock_s();
-        HS_TRY(answer(l, &batch, first, result->rank + first, err));
-        const double end = hs_clock_s();
-        result->latency_s[b] = end - assembled;
-        result->total_s += end - start;
-        dump_shapes(l, (size_t)n);
-        HS_TRY(write_rows(l, first, n, result->rank + first, err));
-        hs_console_step(&l->run->console, "answering", (uint64_t)(first + n), (uint64_t)result->n_requests);
-    }
-    return HSTU_OK;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    loop *l = ctx;
+    dump_shapes(l, batch->n_users);
+    return write_rows(l, first, (int64_t)batch->n_users, err);
 }
 
 hstu_status hs_run_evaluate(hs_run *run, hs_run_result *result, hstu_error *err)
 {
-    const int64_t all = (run->histories->n - 1) / run->batch_size + 1;
     loop l = {0};
-    hstu_status status = HSTU_OK;
-    *result = (hs_run_result){.n_batches = run->steps && run->steps < all ? run->steps : all};
-    result->n_requests = result->n_batches < all ? result->n_batches * run->batch_size : run->histories->n;
+    const hs_batch_work work = {.ctx = &l, .stage = "answering", .assemble = assemble, .answer = answer, .show = show};
+    hstu_status status = hs_run_batches_plan(result, run, run->histories->n, err);
+    if (status != HSTU_OK)
+        goto fail;
     const size_t n = (size_t)result->n_requests;
-    result->latency_s = hs_alloc((size_t)result->n_batches, sizeof *result->latency_s);
     result->rank = hs_alloc(n, sizeof *result->rank);
     result->popular_rank = hs_alloc(n, sizeof *result->popular_rank);
-    if (!result->latency_s || !result->rank || !result->popular_rank) {
+    if (!result->rank || !result->popular_rank) {
         status = hs_fail_nomem(err, n * 2 * sizeof *result->rank, "the ranks");
         goto fail;
     }
     HS_TRY_GOTO(loop_open(&l, run, err));
-    HS_TRY_GOTO(warm_up(&l, result, err));
-    HS_TRY_GOTO(measure(&l, result, err));
+    l.rank = result->rank;
+    HS_TRY_GOTO(hs_run_batches(run, result, &work, err));
     HS_TRY_GOTO(hs_run_rank_by_popularity(run, n, result->popular_rank, err));
-    qsort(result->latency_s, (size_t)result->n_batches, sizeof *result->latency_s, ascending);
     status = hs_outfile_commit(l.output, err);
     l.output = NULL;
     if (status != HSTU_OK)

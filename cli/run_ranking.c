@@ -1,12 +1,11 @@
-/* The evaluation of a ranking model: batches of samples in order, timed one by one, then the metrics of every task. */
+/* The evaluation of a ranking model: logits of every candidate, then the metrics of every task. */
+#include "cli/run_batches.h"
+
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/outfile.h"
-#include "cli/run.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_TASKS = 63 }; /* a label's bits that are no sign */
@@ -16,14 +15,10 @@ typedef struct loop {
     const hstu_ranking_samples *samples;
     const int64_t **feature;                 /* [info.n_context]: each feature's ids of all samples */
     int64_t *offset, *cand_offset, *context; /* of one batch */
+    float *logits;                           /* [candidates, info.n_classes] the result's */
     hs_outfile *output;
     size_t dumped_n; /* batch size whose shapes were printed last */
 } loop;
-
-static int64_t min_int(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- contextual features ---------------------------------------------------------------------------------------- */
 
@@ -69,7 +64,7 @@ static hstu_status write_header(loop *l, hstu_error *err)
 static hstu_status loop_open(loop *l, hs_run *run, hstu_error *err)
 {
     *l = (loop){.run = run, .samples = run->samples};
-    const size_t batch_size = (size_t)min_int(run->batch_size, run->samples->n);
+    const size_t batch_size = (size_t)hs_min_int(run->batch_size, run->samples->n);
     size_t places = 0;
     if (!hs_mul_size(batch_size, run->info.n_context, &places))
         return hs_fail_nomem(err, SIZE_MAX, "a batch");
@@ -92,8 +87,9 @@ static void loop_close(loop *l)
     hs_free(l->context);
 }
 
-static hstu_batch assemble(loop *l, int64_t first, int64_t n)
+static hstu_batch assemble(void *ctx, int64_t first, int64_t n)
 {
+    const loop *l = ctx;
     const hstu_ranking_samples *s = l->samples;
     const int64_t event = s->offset[first], candidate = s->cand_offset[first];
     const size_t n_context = l->run->info.n_context;
@@ -122,23 +118,24 @@ const char *hs_run_without_user(const char *sentence)
     return strncmp(sentence, user, sizeof user - 1) == 0 ? sentence + sizeof user - 1 : sentence;
 }
 
-static hstu_status rank(loop *l, const hstu_batch *batch, int64_t first, float *logits, hstu_error *err)
+static hstu_status rank(const loop *l, const hstu_batch *batch, int64_t first, hstu_error *err)
 {
     const int64_t n_classes = l->run->info.n_classes, *at = l->samples->cand_offset + first;
     const size_t n = (size_t)((at[batch->n_users] - at[0]) * n_classes);
-    return hstu_rank(l->run->session, batch, logits + at[0] * n_classes, n, err);
+    return hstu_rank(l->run->session, batch, l->logits + at[0] * n_classes, n, err);
 }
 
 /* The library counts users within a batch; a person knows the data set's: one by one they tell who fails. */
-static hstu_status answer(loop *l, const hstu_batch *batch, int64_t first, float *logits, hstu_error *err)
+static hstu_status answer(void *ctx, const hstu_batch *batch, int64_t first, hstu_error *err)
 {
+    loop *l = ctx;
     const int64_t n = (int64_t)batch->n_users;
-    hstu_status status = rank(l, batch, first, logits, err);
+    hstu_status status = rank(l, batch, first, err);
     if (status != HSTU_EINVAL && status != HSTU_EFORMAT)
         return status;
     for (int64_t i = first; i < first + n; i++) {
         const hstu_batch alone = assemble(l, i, 1);
-        status = rank(l, &alone, i, logits, err);
+        status = rank(l, &alone, i, err);
         if (status != HSTU_OK) {
             const hstu_error inner = *err;
             return hs_fail(err, status, 0, "%s: user %lld: %s", l->run->dataset_info.name,
@@ -158,7 +155,7 @@ static void dump_shapes(loop *l, const hstu_batch *batch)
         (long long)batch->cand_offset[batch->n_users], (long long)l->run->info.n_classes, batch->n_users);
 }
 
-static hstu_status write_rows(loop *l, int64_t first, int64_t n, const float *logits, hstu_error *err)
+static hstu_status write_rows(loop *l, int64_t first, int64_t n, hstu_error *err)
 {
     const hstu_ranking_samples *s = l->samples;
     const int64_t n_classes = l->run->info.n_classes;
@@ -167,44 +164,18 @@ static hstu_status write_rows(loop *l, int64_t first, int64_t n, const float *lo
             HS_TRY(hs_outfile_printf(l->output, err, "%lld,%lld,%lld", (long long)s->user_id[i],
                 (long long)s->cand_id[j], (long long)s->label[j]));
             for (int64_t c = 0; c < n_classes; c++)
-                HS_TRY(hs_outfile_printf(l->output, err, ",%.9g", (double)logits[j * n_classes + c]));
+                HS_TRY(hs_outfile_printf(l->output, err, ",%.9g", (double)l->logits[j * n_classes + c]));
             HS_TRY(hs_outfile_printf(l->output, err, "\n"));
         }
     }
     return HSTU_OK;
 }
 
-static hstu_status warm_up(loop *l, const hs_run_result *result, hstu_error *err)
+static hstu_status show(void *ctx, const hstu_batch *batch, int64_t first, hstu_error *err)
 {
-    for (int64_t i = 0; i < l->run->warmup; i++) {
-        const int64_t first = i % result->n_batches * l->run->batch_size;
-        if (hs_console_cancelled(&l->run->console))
-            return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
-        const hstu_batch batch = assemble(l, first, min_int(l->run->batch_size, result->n_requests - first));
-        HS_TRY(answer(l, &batch, first, result->logits, err));
-    }
-    return HSTU_OK;
-}
-
-static hstu_status run_batches(loop *l, hs_run_result *result, hstu_error *err)
-{
-    for (int64_t b = 0; b < result->n_batches; b++) {
-        const int64_t first = b * l->run->batch_size;
-        const int64_t n = min_int(l->run->batch_size, result->n_requests - first);
-        if (hs_console_cancelled(&l->run->console))
-            return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
-        const double start = hs_clock_s();
-        const hstu_batch batch = assemble(l, first, n);
-        const double assembled = hs_clock_s();
-        HS_TRY(answer(l, &batch, first, result->logits, err));
-        const double end = hs_clock_s();
-        result->latency_s[b] = end - assembled;
-        result->total_s += end - start;
-        dump_shapes(l, &batch);
-        HS_TRY(write_rows(l, first, n, result->logits, err));
-        hs_console_step(&l->run->console, "ranking", (uint64_t)(first + n), (uint64_t)result->n_requests);
-    }
-    return HSTU_OK;
+    loop *l = ctx;
+    dump_shapes(l, batch);
+    return write_rows(l, first, (int64_t)batch->n_users, err);
 }
 
 /* ---- metrics ---------------------------------------------------------------------------------------------------- */
@@ -276,27 +247,18 @@ static hstu_status measure_classes(const hs_run *run, hs_run_result *result, hst
     return status == HSTU_EINVAL ? hs_fail(err, status, 0, "%s: %s", run->dataset_info.name, inner.msg) : status;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static hstu_status result_open(const hs_run *run, hs_run_result *result, hstu_error *err)
 {
-    const int64_t all = (run->samples->n - 1) / run->batch_size + 1;
     size_t places = 0;
-    *result = (hs_run_result){.n_batches = run->steps && run->steps < all ? run->steps : all};
-    result->n_requests = result->n_batches < all ? result->n_batches * run->batch_size : run->samples->n;
+    HS_TRY(hs_run_batches_plan(result, run, run->samples->n, err));
     result->n_candidates = run->samples->cand_offset[result->n_requests];
     if (has_tasks(&run->info) && run->info.n_tasks > MAX_TASKS)
         return hs_fail(err, HSTU_EUNSUP, 0, "a label has bits for %d tasks, and the model has %lld", (int)MAX_TASKS,
             (long long)run->info.n_tasks);
     if (!hs_mul_size((size_t)result->n_candidates, (size_t)run->info.n_classes, &places))
         return hs_fail_nomem(err, SIZE_MAX, "the logits");
-    result->latency_s = hs_alloc((size_t)result->n_batches, sizeof *result->latency_s);
     result->logits = hs_alloc(places, sizeof *result->logits);
-    if (!result->latency_s || !result->logits)
+    if (!result->logits)
         return hs_fail_nomem(err, places * sizeof *result->logits, "the logits");
     return HSTU_OK;
 }
@@ -304,14 +266,14 @@ static hstu_status result_open(const hs_run *run, hs_run_result *result, hstu_er
 hstu_status hs_run_rank(hs_run *run, hs_run_result *result, hstu_error *err)
 {
     loop l = {0};
+    const hs_batch_work work = {.ctx = &l, .stage = "ranking", .assemble = assemble, .answer = answer, .show = show};
     hstu_status status = result_open(run, result, err);
     if (status != HSTU_OK)
         goto fail;
     HS_TRY_GOTO(loop_open(&l, run, err));
-    HS_TRY_GOTO(warm_up(&l, result, err));
-    HS_TRY_GOTO(run_batches(&l, result, err));
+    l.logits = result->logits;
+    HS_TRY_GOTO(hs_run_batches(run, result, &work, err));
     HS_TRY_GOTO(has_tasks(&run->info) ? measure_tasks(run, result, err) : measure_classes(run, result, err));
-    qsort(result->latency_s, (size_t)result->n_batches, sizeof *result->latency_s, ascending);
     status = hs_outfile_commit(l.output, err);
     l.output = NULL;
     if (status != HSTU_OK)
