@@ -5,12 +5,15 @@
 
 #include "hstu/status.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -69,6 +72,19 @@ static inline void torture(hstu_status (*work)(void *ctx, hstu_error *err), void
         if (status != HSTU_ENOMEM || err.code != status || !strstr(err.msg, "out of memory"))
             fail_msg("allocation %ld failed, status %d: %s", n, (int)status, err.msg);
     }
+}
+
+/* The same, with standard output going nowhere. */
+static inline void torture_silently(hstu_status (*work)(void *ctx, hstu_error *err), void *ctx, long at_least)
+{
+    const int kept = dup(STDOUT_FILENO), nowhere = open("/dev/null", O_WRONLY);
+    (void)fflush(stdout);
+    assert_true(kept >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0);
+    torture(work, ctx, at_least);
+    (void)fflush(stdout);
+    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
+    (void)close(kept);
+    (void)close(nowhere);
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* Request lines to ranking models: what is read, and what is refused with which sentence. */
-#include "cli/request_line.h"
+#include "cli/request_cases.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -67,9 +67,7 @@ static void test_user_numbers(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    static const struct {
-        const char *line, *expected;
-    } cases[] = {
+    static const request_case cases[] = {
         {"{}", "r.jsonl: line 7: 'candidates' must hold at least one item"},
         {"{\"items\":[1],\"actions\":[1]}", "'candidates' must hold at least one item"},
         {"{\"candidates\":[]}", "'candidates' must hold at least one item"},
@@ -90,16 +88,7 @@ static void test_refusals(void **state)
         {"{\"context\":{\"\xff\":1}}", "expected UTF-8 text"},
         {"{\"context\":{{\"a\":1}}}", "expected a key in quotes, found '{'"},
     };
-    hs_request r = {0};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        hstu_error err = {0};
-        if (parse(&r, cases[i].line, &err) != HSTU_EFORMAT)
-            fail_msg("'%s' was not refused", cases[i].line);
-        if (!strstr(err.msg, cases[i].expected))
-            fail_msg("'%s': expected '%s' in '%s'", cases[i].line, cases[i].expected, err.msg);
-        assert_int_equal(err.pos, 7);
-    }
-    hs_request_free(&r);
+    assert_refusals(parse, cases, sizeof cases / sizeof *cases);
 }
 
 static void test_many_features(void **state)

@@ -1,6 +1,6 @@
 /* Request lines: what is read, and what is refused with which sentence; and the line reader under them. */
 #include "cli/line_reader.h"
-#include "cli/request_line.h"
+#include "cli/request_cases.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,9 +66,7 @@ static void test_users(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    static const struct {
-        const char *line, *expected;
-    } cases[] = {
+    static const request_case cases[] = {
         {"", "r.jsonl: line 7, column 1: expected '{', found the end of the line"},
         {"[]", "column 1: expected '{', found '['"},
         {"{", "expected a key in quotes, found the end of the line"},
@@ -109,16 +107,7 @@ static void test_refusals(void **state)
         {"{\"user\":\"\xc0\x80\",\"items\":[1]}", "expected UTF-8 text"},
         {"{\"user\":\"\t\",\"items\":[1]}", "expected UTF-8 text, found byte 0x09"},
     };
-    hs_request r = {0};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        hstu_error err = {0};
-        if (parse(&r, cases[i].line, &err) != HSTU_EFORMAT)
-            fail_msg("'%s' was not refused", cases[i].line);
-        if (!strstr(err.msg, cases[i].expected))
-            fail_msg("'%s': expected '%s' in '%s'", cases[i].line, cases[i].expected, err.msg);
-        assert_int_equal(err.pos, 7);
-    }
-    hs_request_free(&r);
+    assert_refusals(parse, cases, sizeof cases / sizeof *cases);
 }
 
 /* Every prefix of a good line is refused, none is read past its end (the copies have no byte behind them). */
