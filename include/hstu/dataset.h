@@ -177,6 +177,56 @@ HSTU_API hstu_status hstu_ranking_samples_open(
     hstu_ranking_samples **out, const hstu_dataset *dataset, const hstu_ranking_options *options, hstu_error *err);
 HSTU_API void hstu_ranking_samples_close(hstu_ranking_samples *samples); /* NULL is fine */
 
+/* ---- Replay ----------------------------------------------------------------------------------------------------- */
+
+/* How users' logs become requests in the order of time: each user's events are cut into intervals, and each interval is a
+ * request that asks for its events with all earlier ones of the user as history. A new interval begins at the first event
+ * that is interval_s or more after the first one of the current interval. Source: the inference preprocessing of NVIDIA's
+ * recsys-examples, whose histories begin anew each day; here they run on. */
+typedef struct hstu_replay_options {
+    size_t size;         /* set by hstu_replay_options_init */
+    int64_t interval_s;  /* default 60, at least 1; compared in the file's own unit of time, milliseconds or seconds */
+    int64_t min_history; /* requests with fewer events in front are left out; default 1; 0: none is */
+    int64_t min_events;  /* users with fewer events are left out; default 2, at least 1 */
+    int64_t item_id_offset; /* these four as in hstu_history_options; defaults 1, 0, 1000, 1 */
+    int64_t shift_id_by;
+    int64_t time_unit_ms; /* of a ranking file too */
+    int drop_duplicates;
+    /* Nonzero: for ranking models, from an events or ranking file. Only users that every log and the features file hold,
+     * with their contextual features; item_id_offset and drop_duplicates do not count: ids are raw and duplicates stay, as
+     * in ranking samples. */
+    int contextual;
+} hstu_replay_options;
+
+/* Users in the dataset's order (each row of a sasrec file counts as one), also those whose requests are all left out.
+ * Owned by the object. */
+typedef struct hstu_replay {
+    int64_t n_users;
+    int64_t n_users_skipped;         /* left out by min_events or, with `contextual`, for what a file lacks */
+    const int64_t *user_id;          /* [n_users] */
+    const int64_t *offset;           /* [n_users + 1] into the events' arrays */
+    const int64_t *item_id;          /* model ids, oldest first */
+    const int64_t *timestamp;        /* model time */
+    const int64_t *action;           /* action bit masks, or ratings of a sasrec file */
+    int64_t n_features;              /* with `contextual`: features beside the user id; else 0 */
+    const char *const *feature_name; /* [n_features] */
+    const int64_t *feature;          /* [n_features, n_users] codes, from 1 */
+    int64_t item_offset;             /* what was added to the file's ids: original id = model id - item_offset */
+    /* Requests by the file's time of their first target; at equal times in the order of the users. */
+    int64_t n;
+    int64_t n_skipped;          /* intervals left out by min_history */
+    const int64_t *user;        /* [n] place of the user in user_id */
+    const int64_t *begin, *end; /* [n] the targets are events begin .. end - 1, the history offset[user] .. begin - 1 */
+} hstu_replay;
+
+HSTU_API void hstu_replay_options_init(hstu_replay_options *options);
+/* HSTU_EINVAL for a kind of file without times, for a ranking file without `contextual` and a sasrec file with it, for
+ * options out of range, for times of a user that descend (a sasrec file may), and, saying why, when no request is left.
+ * HSTU_ENOMEM. */
+HSTU_API hstu_status hstu_replay_open(
+    hstu_replay **out, const hstu_dataset *dataset, const hstu_replay_options *options, hstu_error *err);
+HSTU_API void hstu_replay_close(hstu_replay *replay); /* NULL is fine */
+
 #ifdef __cplusplus
 }
 #endif

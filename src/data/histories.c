@@ -1,21 +1,12 @@
 /* Making a model's histories and targets from a sequence file, by the model's own rules. */
 #include "base/alloc.h"
 #include "base/error.h"
-#include "data/dataset_int.h"
+#include "data/columns.h"
+#include "data/rules.h"
 #include "data/sessions.h"
 
 #include <inttypes.h>
 #include <stddef.h>
-
-/* Where events come from, whatever the file. */
-typedef struct event_columns {
-    const int64_t *item;
-    const int64_t *time;        /* NULL without times */
-    const uint8_t *action_mask; /* one of these two */
-    const int64_t *action_number;
-    int64_t item_offset; /* added to items */
-    int64_t time_unit;   /* times are divided by it */
-} event_columns;
 
 typedef struct histories_owner {
     hstu_histories shown; /* first: the caller's pointer is the owner's */
@@ -25,10 +16,10 @@ typedef struct histories_owner {
 /* The object under construction. */
 typedef struct builder {
     histories_owner *h;
-    event_columns from;
+    hs_columns from;
+    hs_input_rules rules;
     int64_t max_history, n_skipped;
     hs_intlist kept; /* events of the sample at hand: indices into the columns */
-    const char *path;
     hstu_error *err;
 } builder;
 
@@ -47,64 +38,39 @@ void hstu_history_options_init(hstu_history_options *options)
         .max_sequence_length = 256};
 }
 
-/* a / b rounded down, b > 0. */
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0);
-}
-
 static hstu_status no_memory(const builder *b)
 {
     return hs_fail_nomem(b->err, (b->h->item.n + b->kept.n) * sizeof(int64_t), "histories");
 }
 
-static hstu_status model_item(const builder *b, int64_t user, int64_t index, int64_t *out)
-{
-    if (__builtin_add_overflow(b->from.item[index], b->from.item_offset, out))
-        return hs_fail(b->err, HSTU_EINVAL, 0,
-            "'%s': item %" PRId64 " of user %" PRId64 " plus the offset %" PRId64 " is no 64-bit integer", b->path,
-            b->from.item[index], user, b->from.item_offset);
-    return HSTU_OK;
-}
-
-static int64_t model_time(const builder *b, int64_t index)
-{
-    return floor_div(b->from.time[index], b->from.time_unit);
-}
-
-static int64_t event_action(const builder *b, int64_t index)
-{
-    return b->from.action_mask ? b->from.action_mask[index] : b->from.action_number[index];
-}
-
 /* The kept events become one sample: the last is the target, the newest max_history before it the history. */
-static hstu_status add_sample(builder *b, int64_t user)
+static hstu_status add_sample(builder *b, int64_t row)
 {
     histories_owner *h = b->h;
     const size_t last = b->kept.n - 1;
     const size_t first = b->max_history && (uint64_t)b->max_history < last ? last - (size_t)b->max_history : 0;
     for (size_t i = first; i <= last; i++) {
-        const int64_t index = b->kept.value[i];
+        const int64_t event = b->kept.value[i];
+        const int64_t time = b->from.time ? hs_input_time(&b->rules, b->from.time[event]) : 0;
         int64_t item = 0;
-        HS_TRY(model_item(b, user, index, &item));
+        HS_TRY(hs_columns_item(&b->from, &b->rules, row, event, &item, b->err));
         bool ok;
         if (i < last)
-            ok = hs_intlist_push(&h->item, item) && hs_intlist_push(&h->action, event_action(b, index)) &&
-                 (!b->from.time || hs_intlist_push(&h->time, model_time(b, index)));
+            ok = hs_intlist_push(&h->item, item) && hs_intlist_push(&h->action, hs_columns_action(&b->from, event)) &&
+                 (!b->from.time || hs_intlist_push(&h->time, time));
         else
-            ok = hs_intlist_push(&h->target, item) &&
-                 (!b->from.time || hs_intlist_push(&h->target_time, model_time(b, index)));
+            ok = hs_intlist_push(&h->target, item) && (!b->from.time || hs_intlist_push(&h->target_time, time));
         if (!ok)
             return no_memory(b);
     }
-    if (!hs_intlist_push(&h->user_id, user) || !hs_intlist_push(&h->offset, (int64_t)h->item.n))
+    if (!hs_intlist_push(&h->user_id, b->from.user_id[row]) || !hs_intlist_push(&h->offset, (int64_t)h->item.n))
         return no_memory(b);
     return HSTU_OK;
 }
 
-/* Events [first, end) are what one sample is made of, less those whose flag is set. */
+/* Events [first, end) of a row are what one sample is made of, less those whose flag is set. */
 static hstu_status take_events(
-    builder *b, int64_t user, int64_t first, int64_t end, const uint8_t *flags, int64_t min_events)
+    builder *b, int64_t row, int64_t first, int64_t end, const uint8_t *flags, int64_t min_events)
 {
     b->kept.n = 0;
     for (int64_t i = first; i < end; i++) {
@@ -117,19 +83,17 @@ static hstu_status take_events(
         b->n_skipped++;
         return HSTU_OK;
     }
-    return add_sample(b, user);
+    return add_sample(b, row);
 }
 
-static hstu_status from_users(builder *b, const hs_event_view *view, const hstu_history_options *options)
+static hstu_status from_rows(builder *b, const uint8_t *flags, int64_t min_events)
 {
-    const uint8_t *flags = options->drop_duplicates ? view->flags : NULL;
-    if (!hs_intlist_reserve(&b->h->item, (size_t)view->n_events) ||
-        !hs_intlist_reserve(&b->h->time, (size_t)view->n_events) ||
-        !hs_intlist_reserve(&b->h->action, (size_t)view->n_events))
-        return hs_fail_nomem(b->err, (size_t)view->n_events * 3 * sizeof(int64_t), "histories");
-    for (int64_t user = 0; user < view->n_users; user++)
-        HS_TRY(take_events(
-            b, view->user_id[user], view->offset[user], view->offset[user + 1], flags, options->min_events));
+    const size_t n = (size_t)b->from.offset[b->from.n];
+    if (!hs_intlist_reserve(&b->h->item, n) || !hs_intlist_reserve(&b->h->action, n) ||
+        (b->from.time && !hs_intlist_reserve(&b->h->time, n)))
+        return hs_fail_nomem(b->err, n * 3 * sizeof(int64_t), "histories");
+    for (int64_t row = 0; row < b->from.n; row++)
+        HS_TRY(take_events(b, row, b->from.offset[row], b->from.offset[row + 1], flags, min_events));
     return HSTU_OK;
 }
 
@@ -141,26 +105,11 @@ static hstu_status from_sessions(builder *b, const hs_event_view *view, const hs
     hstu_status status = HSTU_OK;
     for (int64_t i = 0; status == HSTU_OK && i < sessions.n; i++) {
         const hs_session *s = &sessions.session[i];
-        status = take_events(b, view->user_id[s->user], s->first, s->first + s->n, NULL, 2);
+        status = take_events(b, s->user, s->first, s->first + s->n, NULL, 2);
     }
     b->n_skipped = sessions.n_dropped;
     hs_sessions_free(&sessions);
     return status;
-}
-
-static hstu_status from_rows(builder *b, const hs_rows *rows, int64_t min_events)
-{
-    for (size_t row = 0; row < rows->user_id.n; row++)
-        HS_TRY(take_events(
-            b, rows->user_id.value[row], rows->offset.value[row], rows->offset.value[row + 1], NULL, min_events));
-    return HSTU_OK;
-}
-
-static hstu_status check_at_least(const char *name, int64_t value, int64_t min, hstu_error *err)
-{
-    if (value >= min)
-        return HSTU_OK;
-    return hs_fail(err, HSTU_EINVAL, 0, "%s must be at least %" PRId64 ", not %" PRId64, name, min, value);
 }
 
 static hstu_status check_options(const hstu_dataset *dataset, const hstu_history_options *options, hstu_error *err)
@@ -185,35 +134,22 @@ static hstu_status check_options(const hstu_dataset *dataset, const hstu_history
     if (sessions && dataset->kind == HSTU_DATASET_SASREC)
         return hs_fail(err, HSTU_EINVAL, 0,
             "'%s' holds whole users without sessions: protocol must be leave-one-out, not sessions", dataset->path);
-    HS_TRY(check_at_least("time_unit_ms", options->time_unit_ms, 1, err));
-    HS_TRY(check_at_least("min_events", options->min_events, 2, err));
-    HS_TRY(check_at_least("max_history", options->max_history, 0, err));
+    HS_TRY(hs_rule_check("time_unit_ms", options->time_unit_ms, 1, INT64_MAX, err));
+    HS_TRY(hs_rule_check("min_events", options->min_events, 2, INT64_MAX, err));
+    HS_TRY(hs_rule_check("max_history", options->max_history, 0, INT64_MAX, err));
     const hs_session_rules rules = {options->time_interval_s, options->max_sequences, options->max_sequence_length};
     return hs_session_rules_check(&rules, err);
 }
 
 static hstu_status make_samples(builder *b, const hstu_dataset *dataset, const hstu_history_options *options)
 {
-    const bool events = dataset->kind == HSTU_DATASET_EVENTS, sasrec = dataset->kind == HSTU_DATASET_SASREC;
     const bool sessions = options->protocol == HSTU_PROTOCOL_SESSIONS;
-    const hs_event_view *view = &dataset->sequences.view;
-    const hs_rows *rows = &dataset->rows;
-    b->from = (event_columns){.item = events ? view->item : rows->item.value,
-        .time = events   ? view->time_ms
-                : sasrec ? rows->time.value
-                         : NULL,
-        .action_mask = events ? view->action : NULL,
-        .action_number = events ? NULL : rows->action.value,
-        .item_offset = sasrec ? options->shift_id_by : options->item_id_offset,
-        .time_unit = events ? options->time_unit_ms : 1};
     if (!hs_intlist_push(&b->h->offset, 0))
         return no_memory(b);
-    if (events && sessions)
-        HS_TRY(from_sessions(b, view, options));
-    else if (events)
-        HS_TRY(from_users(b, view, options));
+    if (sessions && dataset->kind == HSTU_DATASET_EVENTS)
+        HS_TRY(from_sessions(b, &dataset->sequences.view, options));
     else
-        HS_TRY(from_rows(b, rows, sessions ? 2 : options->min_events));
+        HS_TRY(from_rows(b, options->drop_duplicates ? b->from.flags : NULL, sessions ? 2 : options->min_events));
     if (b->h->user_id.n)
         return HSTU_OK;
     if (sessions)
@@ -230,8 +166,11 @@ hstu_status hstu_histories_open(
     if (!out || !dataset || !options)
         return hs_fail(err, HSTU_EINVAL, 0, "hstu_histories_open wants a place, a data set and options");
     HS_TRY(check_options(dataset, options, err));
-    builder b = {
-        .h = hs_calloc(1, sizeof *b.h), .max_history = options->max_history, .path = dataset->path, .err = err};
+    builder b = {.h = hs_calloc(1, sizeof *b.h),
+        .from = hs_columns_of(dataset),
+        .rules = hs_input_rules_of(dataset, options->item_id_offset, options->shift_id_by, options->time_unit_ms),
+        .max_history = options->max_history,
+        .err = err};
     hstu_status status = HSTU_OK;
     if (!b.h)
         return hs_fail_nomem(err, sizeof *b.h, "histories");
@@ -246,7 +185,7 @@ hstu_status hstu_histories_open(
         .action = b.h->action.value,
         .target_id = b.h->target.value,
         .target_time = has_time ? b.h->target_time.value : NULL,
-        .item_offset = b.from.item_offset};
+        .item_offset = b.rules.item_offset};
     hs_intlist_free(&b.kept);
     *out = &b.h->shown;
     return HSTU_OK;

@@ -1,10 +1,10 @@
 /* Making ranking samples from whole users: the rules of recsys-examples' HSTUSequenceDataset. */
 #include "base/alloc.h"
 #include "base/error.h"
-#include "data/dataset_int.h"
+#include "data/columns.h"
+#include "data/rules.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 enum { MAX_EVENTS = INT32_MAX };
 
@@ -13,17 +13,6 @@ typedef struct samples_owner {
     const char *feature_name[HS_FEATURES_N];
     int64_t *user_id, *offset, *item_id, *action, *cand_offset, *cand_id, *label, *feature;
 } samples_owner;
-
-/* Whole users, whatever the file. */
-typedef struct user_rows {
-    int64_t n;
-    const int64_t *user_id, *offset, *item; /* offset [n + 1] into item and the action */
-    const uint8_t *action_mask;             /* one of these two */
-    const int64_t *action_number;
-    const int64_t *feature[HS_FEATURES_N]; /* [n] each, or NULL */
-    const hs_event_view *view;             /* events file: says which log an event is from; else NULL */
-    size_t n_logs;
-} user_rows;
 
 /* Which users are samples: numbers `first` to `end` - 1 of those that are kept, in row order. */
 typedef struct selection {
@@ -42,20 +31,12 @@ void hstu_ranking_options_init(hstu_ranking_options *options)
         .train_fraction = 0.7};
 }
 
-static hstu_status check_count(const char *name, int64_t value, int64_t min, hstu_error *err)
-{
-    if (value >= min && value <= MAX_EVENTS)
-        return HSTU_OK;
-    return hs_fail(err, HSTU_EINVAL, 0, "%s must be an integer from %" PRId64 " to %d, not %" PRId64, name, min,
-        MAX_EVENTS, value);
-}
-
 static hstu_status check_options(const hstu_ranking_options *options, hstu_error *err)
 {
     if (options->size != sizeof *options)
         return hs_fail(err, HSTU_EINVAL, 0, "the ranking options were not set up by hstu_ranking_options_init");
-    HS_TRY(check_count("max_history", options->max_history, 0, err));
-    HS_TRY(check_count("max_candidates", options->max_candidates, 1, err));
+    HS_TRY(hs_rule_check("max_history", options->max_history, 0, MAX_EVENTS, err));
+    HS_TRY(hs_rule_check("max_candidates", options->max_candidates, 1, MAX_EVENTS, err));
     if (options->truncation != HSTU_TRUNCATION_OLDEST && options->truncation != HSTU_TRUNCATION_NEWEST)
         return hs_fail(err, HSTU_EINVAL, 0, "truncation must be oldest or newest, not %d", (int)options->truncation);
     if (options->split != HSTU_SPLIT_TEST && options->split != HSTU_SPLIT_TRAIN && options->split != HSTU_SPLIT_ALL)
@@ -65,71 +46,28 @@ static hstu_status check_options(const hstu_ranking_options *options, hstu_error
     return HSTU_OK;
 }
 
-static hstu_status find_rows(user_rows *rows, const hstu_dataset *dataset, hstu_error *err)
-{
-    if (dataset->kind == HSTU_DATASET_RANKING) {
-        const hs_rows *r = &dataset->rows;
-        *rows = (user_rows){.n = (int64_t)r->user_id.n,
-            .user_id = r->user_id.value,
-            .offset = r->offset.value,
-            .item = r->item.value,
-            .action_number = r->action.value};
-        for (size_t f = 0; f < HS_FEATURES_N; f++)
-            rows->feature[f] = r->feature[f].n ? r->feature[f].value : NULL;
-        return HSTU_OK;
-    }
-    if (dataset->kind != HSTU_DATASET_EVENTS)
-        return hs_fail(err, HSTU_EINVAL, 0,
-            "'%s' holds no whole users with actions: ranking needs sequences.safetensors or processed_seqs.csv",
-            dataset->path);
-    const hs_sequences *s = &dataset->sequences;
-    if (s->n_logs == 0)
-        return hs_fail(err, HSTU_EINVAL, 0,
-            "'%s' does not say of how many logs it was made, so users that lack one cannot be told: preprocess again",
-            dataset->path);
-    *rows = (user_rows){.n = s->view.n_users,
-        .user_id = s->view.user_id,
-        .offset = s->view.offset,
-        .item = s->view.item,
-        .action_mask = s->view.action,
-        .view = &s->view,
-        .n_logs = (size_t)s->n_logs};
-    memcpy(rows->feature, s->feature, sizeof rows->feature);
-    return HSTU_OK;
-}
-
-/* False when a log or the features file lacks the user. */
-static bool is_complete(const user_rows *rows, int64_t user)
-{
-    for (size_t f = 0; f < HS_FEATURES_N; f++) {
-        if (rows->feature[f] && rows->feature[f][user] == 0)
-            return false;
-    }
-    return !rows->view || hs_event_view_in_every_log(rows->view, user, rows->n_logs);
-}
-
-static int64_t event_count(const user_rows *rows, int64_t user)
+static int64_t event_count(const hs_columns *rows, int64_t user)
 {
     return rows->offset[user + 1] - rows->offset[user];
 }
 
-static bool is_kept(const user_rows *rows, int64_t user, const hstu_ranking_options *options)
+static bool is_kept(const hs_columns *rows, int64_t user, const hstu_ranking_options *options)
 {
-    return event_count(rows, user) > options->max_candidates && is_complete(rows, user);
+    return event_count(rows, user) > options->max_candidates && hs_columns_complete(rows, user);
 }
 
-static int64_t history_length(const user_rows *rows, int64_t user, const hstu_ranking_options *options)
+static int64_t history_length(const hs_columns *rows, int64_t user, const hstu_ranking_options *options)
 {
     const int64_t n = event_count(rows, user) - options->max_candidates;
     return n < options->max_history ? n : options->max_history;
 }
 
-static hstu_status select_users(selection *s, const user_rows *rows, const hstu_ranking_options *options,
-    const hstu_dataset *dataset, hstu_error *err)
+static hstu_status select_users(
+    selection *s, const hs_columns *rows, const hstu_ranking_options *options, hstu_error *err)
 {
     *s = (selection){0};
     for (int64_t user = 0; user < rows->n; user++) {
-        if (!is_complete(rows, user))
+        if (!hs_columns_complete(rows, user))
             s->n_incomplete++;
         else if (event_count(rows, user) <= options->max_candidates)
             s->n_short++;
@@ -143,10 +81,10 @@ static hstu_status select_users(selection *s, const user_rows *rows, const hstu_
         return hs_fail(err, HSTU_EINVAL, 0,
             "'%s' holds no user with more than %" PRId64 " events (max_candidates): %" PRId64
             " have no more, and a log or the features file lacks %" PRId64,
-            dataset->path, options->max_candidates, s->n_short, s->n_incomplete);
+            rows->dataset->path, options->max_candidates, s->n_short, s->n_incomplete);
     if (s->first == s->end)
         return hs_fail(err, HSTU_EINVAL, 0,
-            "'%s': the %s part of %" PRId64 " users is empty with the train_fraction %g", dataset->path,
+            "'%s': the %s part of %" PRId64 " users is empty with the train_fraction %g", rows->dataset->path,
             options->split == HSTU_SPLIT_TRAIN ? "training" : "test", s->n_kept, options->train_fraction);
     int64_t number = 0;
     for (int64_t user = 0; user < rows->n; user++) {
@@ -176,16 +114,16 @@ static bool allocate(samples_owner *h, const selection *s, const hstu_ranking_op
 }
 
 /* Copies n events from `first` on. */
-static void copy_events(int64_t *item, int64_t *action, const user_rows *rows, int64_t first, int64_t n)
+static void copy_events(int64_t *item, int64_t *action, const hs_columns *rows, int64_t first, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         item[i] = rows->item[first + i];
-        action[i] = rows->action_mask ? rows->action_mask[first + i] : rows->action_number[first + i];
+        action[i] = hs_columns_action(rows, first + i);
     }
 }
 
 static void add_sample(
-    samples_owner *h, int64_t sample, const user_rows *rows, int64_t user, const hstu_ranking_options *options)
+    samples_owner *h, int64_t sample, const hs_columns *rows, int64_t user, const hstu_ranking_options *options)
 {
     const int64_t n_history = history_length(rows, user, options), n_candidates = options->max_candidates;
     const int64_t newest = rows->offset[user + 1] - n_history - n_candidates;
@@ -199,7 +137,7 @@ static void add_sample(
 }
 
 static void add_samples(
-    samples_owner *h, const user_rows *rows, const selection *s, const hstu_ranking_options *options)
+    samples_owner *h, const hs_columns *rows, const selection *s, const hstu_ranking_options *options)
 {
     const int64_t n = s->end - s->first;
     int64_t number = 0;
@@ -211,30 +149,24 @@ static void add_samples(
         if (sample < 0)
             continue;
         add_sample(h, sample, rows, user, options);
-        for (size_t f = 0, row = 0; f < HS_FEATURES_N; f++) {
-            if (rows->feature[f])
-                h->feature[(int64_t)row++ * n + sample] = rows->feature[f][user];
-        }
+        hs_columns_feature_codes(rows, user, h->feature + sample, n);
     }
 }
 
 hstu_status hstu_ranking_samples_open(
     hstu_ranking_samples **out, const hstu_dataset *dataset, const hstu_ranking_options *options, hstu_error *err)
 {
-    user_rows rows;
     selection s;
     if (!out || !dataset || !options)
         return hs_fail(err, HSTU_EINVAL, 0, "hstu_ranking_samples_open wants a place, a data set and options");
     HS_TRY(check_options(options, err));
-    HS_TRY(find_rows(&rows, dataset, err));
-    HS_TRY(select_users(&s, &rows, options, dataset, err));
+    HS_TRY(hs_columns_check_ranking(dataset, err));
+    const hs_columns rows = hs_columns_of(dataset);
+    HS_TRY(select_users(&s, &rows, options, err));
     samples_owner *h = hs_calloc(1, sizeof *h);
     if (!h)
         return hs_fail_nomem(err, sizeof *h, "ranking samples");
-    for (size_t f = 0; f < HS_FEATURES_N; f++) {
-        if (rows.feature[f])
-            h->feature_name[h->shown.n_features++] = hs_feature_name[f];
-    }
+    h->shown.n_features = hs_columns_feature_names(&rows, h->feature_name);
     if (!allocate(h, &s, options)) {
         hstu_ranking_samples_close(&h->shown);
         return hs_fail_nomem(err, (size_t)s.n_history * 2 * sizeof(int64_t), "ranking samples");

@@ -3,22 +3,15 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "data/rules.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
-
-static hstu_status check_rule(const char *name, int64_t value, int64_t max, hstu_error *err)
-{
-    if (value >= 1 && value <= max)
-        return HSTU_OK;
-    return hs_fail(err, HSTU_EINVAL, 0, "%s must be an integer from 1 to %" PRId64 ", not %" PRId64, name, max, value);
-}
 
 hstu_status hs_session_rules_check(const hs_session_rules *rules, hstu_error *err)
 {
-    HS_TRY(check_rule("time_interval_s", rules->time_interval_s, INT64_MAX / 1000, err));
-    HS_TRY(check_rule("max_sequences", rules->max_sequences, INT64_MAX, err));
-    return check_rule("max_sequence_length", rules->max_sequence_length, INT64_MAX - 1, err);
+    HS_TRY(hs_rule_check("time_interval_s", rules->time_interval_s, 1, INT64_MAX / 1000, err));
+    HS_TRY(hs_rule_check("max_sequences", rules->max_sequences, 1, INT64_MAX, err));
+    return hs_rule_check("max_sequence_length", rules->max_sequence_length, 1, INT64_MAX - 1, err);
 }
 
 /* The end of the session that begins at `first`, of a user whose events end at `end`. */

@@ -1,5 +1,5 @@
-/* Every allocation of preprocessing, of opening sequence files and of making histories and ranking samples fails once: each
- * time an error, nothing left behind, nothing leaked (AddressSanitizer sees that). */
+/* Every allocation of preprocessing, of opening sequence files and of making histories, ranking samples and replays fails
+ * once: each time an error, nothing left behind, nothing leaked (AddressSanitizer sees that). */
 #include "dataset/kuairand_files.h"
 
 #include "base/error.h"
@@ -58,6 +58,23 @@ static hstu_status open_samples(void *ctx, hstu_error *err)
     return status;
 }
 
+static hstu_status open_replay(void *ctx, hstu_error *err)
+{
+    (void)ctx;
+    hstu_dataset *dataset = NULL;
+    hstu_replay *replay = NULL;
+    hstu_replay_options options;
+    hstu_replay_options_init(&options);
+    options.min_history = 0;
+    options.contextual = strstr(path, "sasrec") == NULL;
+    HS_TRY(hstu_dataset_open(&dataset, path, NULL, err));
+    const hstu_status status = hstu_replay_open(&replay, dataset, &options, err);
+    assert_int_equal(status == HSTU_OK, replay != NULL);
+    hstu_replay_close(replay);
+    hstu_dataset_close(dataset);
+    return status;
+}
+
 static void test_all(void **state)
 {
     scratch *s = *state;
@@ -71,10 +88,12 @@ static void test_all(void **state)
         (void)snprintf(path, sizeof path, "%s", scratch_path(s, files[i]));
         torture(open_dataset, NULL, 15);
     }
+    torture(open_replay, NULL, 15); /* of the last one */
     static const char *const whole_users[] = {"KuaiRand-1K/sequences.safetensors", "KuaiRand-1K/processed_seqs.csv"};
     for (size_t i = 0; i < 2; i++) {
         (void)snprintf(path, sizeof path, "%s", scratch_path(s, whole_users[i]));
         torture(open_samples, NULL, 20);
+        torture(open_replay, NULL, 20);
     }
 }
 

@@ -1,4 +1,5 @@
-/* What must hold for whatever opens as a sequence file, and for the histories and ranking samples made from it. */
+/* What must hold for whatever opens as a sequence file, and for the histories, ranking samples and replays made
+ * from it. */
 #ifndef FUZZ_DATASET_H
 #define FUZZ_DATASET_H
 
@@ -61,6 +62,31 @@ static inline void fuzz_samples(const hstu_dataset *dataset, int64_t max_item, h
     hstu_ranking_samples_close(x);
 }
 
+static inline void fuzz_replay(const hstu_dataset *dataset, int64_t max_item, int contextual)
+{
+    hstu_replay_options options;
+    hstu_replay *r = NULL;
+    hstu_error err;
+    hstu_replay_options_init(&options);
+    options.contextual = contextual;
+    if (hstu_replay_open(&r, dataset, &options, &err) != HSTU_OK) {
+        FUZZ_CHECK(err.code == HSTU_EINVAL && err.msg[0]);
+        return;
+    }
+    FUZZ_CHECK(r->n > 0 && r->n_users > 0 && r->offset[0] == 0);
+    for (int64_t i = 0; i < r->n; i++) {
+        const int64_t user = r->user[i];
+        FUZZ_CHECK(user >= 0 && user < r->n_users);
+        FUZZ_CHECK(r->begin[i] > r->offset[user] && r->end[i] > r->begin[i] && r->end[i] <= r->offset[user + 1]);
+        FUZZ_CHECK(i == 0 || r->timestamp[r->begin[i]] >= r->timestamp[r->begin[i - 1]]);
+    }
+    for (int64_t k = 0; k < r->offset[r->n_users]; k++)
+        FUZZ_CHECK(r->item_id[k] >= r->item_offset && r->item_id[k] - r->item_offset <= max_item);
+    for (int64_t i = 0; i < r->n_features * r->n_users; i++)
+        FUZZ_CHECK(r->feature[i] >= 1);
+    hstu_replay_close(r);
+}
+
 static inline void fuzz_dataset(const uint8_t *data, size_t size)
 {
     hstu_dataset *dataset = NULL;
@@ -77,6 +103,8 @@ static inline void fuzz_dataset(const uint8_t *data, size_t size)
     fuzz_histories(dataset, HSTU_PROTOCOL_SESSIONS, info.max_item);
     fuzz_samples(dataset, info.max_item, HSTU_TRUNCATION_OLDEST);
     fuzz_samples(dataset, info.max_item, HSTU_TRUNCATION_NEWEST);
+    fuzz_replay(dataset, info.max_item, 0);
+    fuzz_replay(dataset, info.max_item, 1);
     hstu_dataset_close(dataset);
 }
 
