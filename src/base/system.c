@@ -1,5 +1,5 @@
 /* What this process may use of the machine: Linux affinity, /proc/meminfo, control groups. */
-#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
+#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT, getrandom */
 
 #include "base/system.h"
 
@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 int hs_system_cpus(void)
@@ -36,4 +38,16 @@ uint64_t hs_system_memory_bytes(void)
     if (file)
         (void)fclose(file);
     return available;
+}
+
+uint64_t hs_system_seed(void)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) !=
+        (ssize_t)sizeof seed) { /* a kernel that has none yet: the clock */
+        struct timespec now = {0};
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        seed = ((uint64_t)now.tv_sec << 32) ^ ((uint64_t)now.tv_nsec << 20) ^ (uint64_t)getpid();
+    }
+    return seed;
 }

@@ -9,5 +9,7 @@ int hs_system_cpus(void);
 /* Bytes that can still be allocated: the smaller of what the kernel calls available and the control group's headroom;
  * UINT64_MAX when neither can be read. */
 uint64_t hs_system_memory_bytes(void);
+/* A number that nobody outside can guess, for hash tables that are given hostile keys. */
+uint64_t hs_system_seed(void);
 
 #endif

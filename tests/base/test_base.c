@@ -8,6 +8,7 @@
 #include "base/mapfile.h"
 #include "base/outfile.h"
 #include "base/random.h"
+#include "base/reserve.h"
 #include "base/system.h"
 
 #include <setjmp.h>
@@ -354,6 +355,30 @@ static void test_system_limits(void **state)
     assert_true(hs_system_memory_bytes() > 1 << 20);
 }
 
+static void test_reserve_gives_zeroed_memory(void **state)
+{
+    (void)state;
+    assert_null(hs_reserve(0));
+    assert_null(hs_reserve(SIZE_MAX / 2));
+    const size_t bytes = (size_t)1 << 36; /* more than there may be: only what is touched is taken */
+    char *p = hs_reserve(bytes);
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % 4096, 0);
+    for (size_t at = 0; at < bytes; at += bytes / 8) {
+        assert_int_equal(p[at], 0);
+        p[at] = 1;
+        assert_int_equal(p[at + 1], 0);
+    }
+    hs_reserve_free(p, bytes);
+    hs_reserve_free(NULL, 0);
+}
+
+static void test_seeds_differ(void **state)
+{
+    (void)state;
+    assert_true(hs_system_seed() != hs_system_seed() || hs_system_seed() != hs_system_seed());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +396,8 @@ int main(void)
         cmocka_unit_test(test_outfile_targets),
         cmocka_unit_test(test_outfile_devices),
         cmocka_unit_test(test_system_limits),
+        cmocka_unit_test(test_reserve_gives_zeroed_memory),
+        cmocka_unit_test(test_seeds_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
