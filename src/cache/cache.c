@@ -147,7 +147,6 @@ void hs_cache_acquire(
     const int64_t n_tokens = history->n_tokens > 0 ? history->n_tokens : 0;
     const int64_t n_pages = hs_cache_pages_of(cache, n_tokens);
     request r = {.history = history};
-    uint32_t n_touched = 0; /* pages, before this request takes some */
     *lease = (hs_cache_lease){0};
     hs_cache_lock(cache);
     cache->count.n_requests++;
@@ -160,7 +159,6 @@ void hs_cache_acquire(
             equal = equal_tokens(cache, &r, smaller(r.n_comparable, n_tokens));
             hs_cache_lock(cache);
         }
-        n_touched = cache->n_touched_pages;
         make_lease(cache, &r, equal, most_reused, lease);
     }
     hs_cache_unlock(cache);
@@ -171,11 +169,6 @@ void hs_cache_acquire(
         if (i + 1 < n_leased)
             at = cache->next_page[at];
     }
-    /* A file of the cache holds whole pages and must not tell what the user before had in one: a last page that tokens will
-     * fill in part, none of them there, is cleared unless it is fresh. */
-    if (lease->writes && whole_pages(cache, n_tokens) < n_tokens && whole_pages(cache, n_tokens) >= lease->reused &&
-        at < n_touched)
-        memset(page[n_pages - 1], 0, cache->shape.page_bytes);
 }
 
 /* ---- The end of a lease ------------------------------------------------------------------------------------------ */

@@ -41,6 +41,7 @@ static uint64_t get(const unsigned char *p, int n_bytes)
 typedef struct saving {
     hs_cache *cache;
     hs_outfile *file;
+    char *last_page;    /* room for a page's rows */
     uint64_t n_entries; /* written */
     XXH3_state_t sum;   /* of the record's content so far */
 } saving;
@@ -112,6 +113,18 @@ static bool content_bytes(const hs_cache *c, uint64_t n_tokens, size_t *out)
     return hs_add_size(words, 8 * (size_t)c->shape.n_head_words + SUM_BYTES, out);
 }
 
+/* The rows of `here` tokens, in front of the places that no token fills. */
+static hstu_status write_page(saving *s, const char *page, int64_t here, hstu_error *err)
+{
+    const hs_cache_shape *shape = &s->cache->shape;
+    if (here < shape->page_tokens && shape->clear) {
+        memcpy(s->last_page, page, shape->page_bytes);
+        shape->clear(shape->ctx, s->last_page, here);
+        page = s->last_page;
+    }
+    return write_content(s, page, shape->page_bytes, err);
+}
+
 static hstu_status write_entry(saving *s, const held *h, hstu_error *err)
 {
     const hs_cache *c = s->cache;
@@ -126,8 +139,10 @@ static hstu_status write_entry(saving *s, const held *h, hstu_error *err)
         HS_TRY(write_numbers(s, hs_cache_words(c, page), (size_t)here * words_per_token, err));
     }
     page = h->page;
-    for (int64_t left = h->n_tokens; left > 0; left -= c->shape.page_tokens, page = c->next_page[page])
-        HS_TRY(write_content(s, hs_cache_page(c, page), c->shape.page_bytes, err));
+    for (int64_t left = h->n_tokens; left > 0; left -= c->shape.page_tokens, page = c->next_page[page]) {
+        const int64_t here = left < c->shape.page_tokens ? left : c->shape.page_tokens;
+        HS_TRY(write_page(s, hs_cache_page(c, page), here, err));
+    }
     unsigned char sum[SUM_BYTES];
     put(sum, XXH3_64bits_digest(&s->sum), SUM_BYTES);
     s->n_entries++;
@@ -191,14 +206,21 @@ hstu_status hs_cache_save(hs_cache *cache, const char *path, const unsigned char
     hs_outfile_sweep(path);
     HS_TRY(list_users(cache, &user, &n, err));
     hstu_status status = HSTU_OK;
+    s.last_page = hs_alloc_aligned(cache->shape.page_bytes, 1);
+    if (!s.last_page) {
+        status = hs_fail_nomem(err, cache->shape.page_bytes, "a page of the cache");
+        goto fail;
+    }
     HS_TRY_GOTO(hs_outfile_open(&s.file, path, err));
     HS_TRY_GOTO(write_header(&s, fingerprint, err));
     HS_TRY_GOTO(write_users(&s, user, n, err));
     HS_TRY_GOTO(begin_record(&s, end_tag, 0, s.n_entries, 0, err));
+    hs_free(s.last_page);
     hs_free(user);
     return hs_outfile_commit(s.file, err);
 fail:
     hs_outfile_discard(s.file);
+    hs_free(s.last_page);
     hs_free(user);
     return status;
 }

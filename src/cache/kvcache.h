@@ -19,6 +19,10 @@ typedef struct hs_cache_shape {
     size_t page_bytes;   /* that callers fill, all layers; a multiple of 64 */
     int words_per_token; /* 1 .. HS_CACHE_WORDS_MOST */
     int n_head_words;    /* 0 .. HS_CACHE_HEAD_MOST: words in front of all tokens */
+    /* Zeroes the rows of places `from` .. page_tokens - 1 of a page, so that files do not tell of tokens that are no longer
+     * there. Any thread. NULL: files hold pages as they are. */
+    void (*clear)(void *ctx, char *page, int64_t from);
+    void *ctx;
 } hs_cache_shape;
 
 /* budget_bytes bounds all memory of the cache: pages, the words of their tokens, entries, look-up. It is reserved at
@@ -51,7 +55,7 @@ typedef struct hs_cache_lease {
  *
  * A lease writes when something is to be written (reused < n_tokens), nobody else holds the user, and pages are there.
  * The user's stored tokens are then cut to `reused`; else they stay, even when they are more than the history's. What
- * pages held before that stays in them, but a last page that the history fills in part holds no other user's rows.
+ * pages held before stays in them.
  * Held tokens are neither evicted nor changed. Of several requests of one user at a time at most one writes; the
  * others read whole pages of what was there before, or all of it when nobody writes, and store nothing.
  *

@@ -3,6 +3,7 @@
 #ifndef HS_DEVICE_DEVICE_H
 #define HS_DEVICE_DEVICE_H
 
+#include "device/kv.h"
 #include "hstu/status.h"
 #include "tensor/dtype.h"
 #include "tensor/mat.h"
@@ -67,9 +68,20 @@ typedef struct hs_linear_args {
     bool bf16;
 } hs_linear_args;
 
+/* Stores keys and values: row r of user b's `n_rows[b]` first rows in k and v becomes token position[b] + r of its pages.
+ * Rounded to the pages' type. Of a pair whose even token is written last, the odd one becomes 0: what no token fills
+ * stays finite. k [rows, n_heads * dqk], v [rows, n_heads * dv], head-major columns. */
+typedef struct hs_kv_write_args {
+    hs_kv_view kv;
+    hs_mat k, v;
+    hs_jagged users;
+    const int64_t *n_rows;   /* [n_users], or NULL: all rows */
+    const int64_t *position; /* [n_users], or NULL: 0 */
+} hs_kv_write_args;
+
 /* The relative bias of research HSTU (Meta generative-recommenders, research/modeling/sequential/hstu.py):
  *   bias[i, j] = position_w[n - 1 + j - i] + time_w[bucket of user b at (i, j)].
- * User b's buckets are the row-major matrix at bucket + bucket_offset[b], bucket_cols[b] wide, one row per row of b. */
+ * The buckets of row r of user b (a row of q, not a position) begin at bucket + bucket_offset[b] + r * bucket_cols[b]. */
 typedef struct hs_rel_bias {
     const float *position_w; /* [2n - 1] */
     int64_t n;
@@ -78,13 +90,14 @@ typedef struct hs_rel_bias {
     const int64_t *bucket_offset, *bucket_cols; /* [n_users] */
 } hs_rel_bias;
 
-/* Buckets for hs_rel_bias: bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row
- * timestamps, then query_time[b], then zeros. One row per row of the user, cols = its own length or, with
- * `all_columns`, n. The difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
+/* Buckets for hs_rel_bias: for row i of a user, the bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row
+ * timestamps, then query_time[b], then zeros. One row for each of the user's rows from first[b] on, cols = its own
+ * length or, with `all_columns`, n. The difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
 typedef struct hs_time_bucket_args {
     uint8_t *out;
     const int64_t *out_offset; /* [n_users] */
     hs_jagged users;
+    const int64_t *first;      /* [n_users], or NULL: 0 */
     const int64_t *timestamp;  /* [rows] */
     const int64_t *query_time; /* [n_users] */
     int64_t n;
@@ -92,39 +105,43 @@ typedef struct hs_time_bucket_args {
     bool all_columns;
 } hs_time_bucket_args;
 
-/* HSTU pointwise attention, arXiv:2402.17152 eq. (2), per user and head h:
- *   out[i, h] = inv_n * sum over the rows j that i sees of silu(alpha * (q[i, h] . k[j, h]) + bias[i, j]) * v[j, h].
- * q, k [rows, n_heads * dqk], v, out [rows, n_heads * dv], head-major columns; they may be column slices of one matrix.
+/* HSTU pointwise attention, arXiv:2402.17152 eq. (2), per user and head h, over the user's history of `history[user]`
+ * tokens, whose keys and values lie in pages:
+ *   out[r, h] = inv_n * sum over the tokens j that r sees of silu(alpha * (q[r, h] . k[j, h]) + bias[r, j]) * v[j, h].
+ * q [rows, n_heads * dqk], out [rows, n_heads * dv], head-major columns; they may be column slices of a wider matrix.
  * bias NULL: 0. inv_n = 1 / N, the trained constant, never 1 / length.
- * What row i of a user sees, of its L rows of which the last n_candidates[user] are candidates and the rest, H,
- * history:
- *   a history row sees j <= i, and, when i < n_context[user], all of 0 .. H - 1;
- *   a candidate sees 0 .. H - 1 and itself, its own term summed last.
- * n_candidates and n_context [n_users] may each be NULL: none; n_context <= H. With neither, attention is causal.
+ * Without own_k a user's R rows are its newest tokens: row r is token i = history - R + r and sees j <= i, and, when
+ * i < n_context[user], all of the history. n_context [n_users] may be NULL: none.
+ * With own_k, own_v [rows, ...] the rows are candidates: each sees all of the history, and itself, its own term summed
+ * last (own_k and own_v are rounded to the pages' type first); no bias, no n_context.
+ * Each element is one chain of sums over ascending tokens: a row's result does not depend on the other rows, the page
+ * size, or who wrote the pages when.
  * bf16: silu(...) before it meets v, and the result; inv_n is applied to the sum.
- * Rows that are not seen count for nothing while v is finite. A row of v that is not finite may make rows a little
+ * Tokens that are not seen count for nothing while v is finite. A row of v that is not finite may make rows a little
  * before it NaN (a masked weight is 0, and 0 x Inf is NaN), here and in softmax attention: of finite weights it can
- * only come by overflow, and the user's newest row, which is all that leaves a retrieval model, sees every row anyway.
- * Candidates never disturb each other. */
+ * only come by overflow. Candidates never disturb each other. */
 typedef struct hs_silu_attn_args {
-    hs_mat out, q, k, v;
-    hs_jagged users;
-    const int64_t *n_context, *n_candidates;
-    int64_t n_heads, dqk, dv;
+    hs_mat out, q;
+    hs_mat own_k, own_v; /* data NULL: the rows are history */
+    hs_kv_view kv;
+    hs_jagged users;        /* rows of q */
+    const int64_t *history; /* [n_users] */
+    const int64_t *n_context;
     float alpha, inv_n;
     const hs_rel_bias *bias;
     bool bf16;
 } hs_silu_attn_args;
 
-/* Softmax attention. S[i, j] = scale * (q[i, h] . k[j, h] + bias[i, j]);
- *   out[i, h] = sum over j <= i of P[i, j] * v[j, h].
- * padded_n == 0: P = softmax of S over j <= i (SASRec). padded_n > 0: P = softmax over all padded_n columns, where rows
- * past the user's length have k = 0, and the causal mask is applied afterwards without renormalising
+/* Softmax attention over histories in pages; rows, positions and matrices as in hs_silu_attn_args, without candidates.
+ * S[r, j] = scale * (q[r, h] . k[j, h] + bias[r, j]);  out[r, h] = sum over j <= i of P[r, j] * v[j, h].
+ * padded_n == 0: P = softmax of S over j <= i (SASRec, decoder). padded_n > 0: P = softmax over all padded_n columns, where
+ * tokens past the user's history have k = 0, and the causal mask is applied afterwards without renormalising
  * (softmax_rel_bias of research HSTU; then bias needs all_columns buckets). bf16: P and the result. */
 typedef struct hs_softmax_attn_args {
-    hs_mat out, q, k, v;
-    hs_jagged users;
-    int64_t n_heads, dqk, dv;
+    hs_mat out, q;
+    hs_kv_view kv;
+    hs_jagged users;        /* rows of q */
+    const int64_t *history; /* [n_users] */
     float scale;
     int64_t padded_n;
     const hs_rel_bias *bias;
@@ -179,6 +196,7 @@ typedef struct hs_device_table {
     hstu_status (*layer_norm)(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
     hstu_status (*norm_gate)(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
     hstu_status (*linear)(hs_device *dev, const hs_linear_args *a, hstu_error *err);
+    hstu_status (*kv_write)(hs_device *dev, const hs_kv_write_args *a, hstu_error *err);
     hstu_status (*time_bucket)(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
     hstu_status (*silu_attn)(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);
     hstu_status (*softmax_attn)(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err);

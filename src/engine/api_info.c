@@ -71,6 +71,7 @@ void hs_engine_config_info(hstu_model_info *info, const hs_config *c, const char
         .config = source,
         .device = "cpu",
         .dtype = "fp32",
+        .kv_dtype = "fp32",
         .dim = c->item_embedding_dim,
         .n_blocks = c->num_blocks,
         .max_sequence_length = c->max_sequence_length,
@@ -109,6 +110,7 @@ void hstu_model_get_info(const hstu_model *model, hstu_model_info *info)
     hs_engine_config_info(info, &m->config, model->config);
     info->device = model->dev->name;
     info->dtype = m->bf16 ? "bf16" : "fp32";
+    info->kv_dtype = m->kv_type == HS_BF16 ? "bf16" : "fp32";
     info->isa = model->dev->isa;
     info->threads = model->dev->n_threads;
     info->random_weights = model->random_weights;

@@ -37,8 +37,22 @@ static bool wants_bf16(const hstu_model_options *o)
     return o->dtype && names_dtype(o->dtype, "bf16", "bfloat16");
 }
 
+/* Keys and values of a bfloat16 model are bfloat16 whatever they are stored in. */
+static hstu_status check_kv_dtype(const hstu_model_options *o, hstu_error *err)
+{
+    if (!o->kv_dtype || names_dtype(o->kv_dtype, "bf16", "bfloat16"))
+        return HSTU_OK;
+    if (!names_dtype(o->kv_dtype, "fp32", "float32"))
+        return hs_fail(err, HSTU_EUNSUP, 0,
+            "kv_dtype '%.40s' is not part of this version, which keeps keys and values in fp32 or bf16", o->kv_dtype);
+    if (wants_bf16(o))
+        return hs_fail(err, HSTU_EINVAL, 0, "kv_dtype is fp32, but a model of dtype bf16 has bf16 keys and values");
+    return HSTU_OK;
+}
+
 static hstu_status check_options(const hstu_model_options *o, hstu_error *err)
 {
+    HS_TRY(check_kv_dtype(o, err));
     if (o->threads < 0)
         return hs_fail(err, HSTU_EINVAL, 0, "threads is %d, expected 0 (automatic) or more", o->threads);
     if (o->dtype && !names_dtype(o->dtype, "fp32", "float32") && !names_dtype(o->dtype, "bf16", "bfloat16"))
@@ -254,11 +268,11 @@ static hstu_status make_random(hstu_model *m, hs_config *config, const hstu_mode
         return hs_fail(err, HSTU_EINVAL, 0, "max_item_id and max_user_id are %lld and %lld, expected at most %lld",
             (long long)o->max_item_id, (long long)o->max_user_id, (long long)HS_MAX_ITEM_ID);
     HS_TRY(settle_items(config, o, err));
-    const hs_model_random_options random = {.seed = o->seed,
+    m->random = (hs_model_random_options){.seed = o->seed,
         .bf16 = wants_bf16(o),
         .n_items = o->max_item_id ? o->max_item_id + 1 : 0,
         .n_users = o->max_user_id ? o->max_user_id + 1 : 0};
-    return hs_model_random(&m->model, config, m->dev, &random, err);
+    return hs_model_random(&m->model, config, m->dev, &m->random, err);
 }
 
 hstu_status hstu_model_open(
@@ -288,6 +302,8 @@ hstu_status hstu_model_open(
         HS_TRY_GOTO(bind_checkpoint(m, &config, wants_bf16(&o), err));
     else
         HS_TRY_GOTO(make_random(m, &config, &o, err));
+    if (o.kv_dtype && names_dtype(o.kv_dtype, "bf16", "bfloat16"))
+        m->model.kv_type = HS_BF16;
     *out = m;
     return HSTU_OK;
 fail:

@@ -12,6 +12,8 @@ typedef struct ranking {
     const hs_model *model;
     const hs_rank_request *request;
     float *logits; /* [candidates, n_classes] */
+    hs_reuse *reuse;
+    int64_t micro_batch;
 } ranking;
 
 static int64_t n_classes(const hs_config *c)
@@ -19,16 +21,35 @@ static int64_t n_classes(const hs_config *c)
     return c->head[c->n_head - 1];
 }
 
-static hstu_status rank_users(void *ctx, hs_lane *lane, size_t first, size_t end, hstu_error *err)
+static hstu_status rank_pass(const ranking *r, hs_lane *lane, size_t first, size_t end, hstu_error *err)
 {
-    const ranking *r = ctx;
     const int64_t classes = n_classes(&r->model->config);
     const int64_t *cand = r->request->input.batch->cand_offset;
     hs_ranking_input input = r->request->input;
     input.first = (int64_t)first;
     input.end = (int64_t)end;
+    input.kept = hs_reuse_kept(r->reuse, first);
+    input.micro_batch = r->micro_batch;
     const hs_mat out = hs_mat_of(r->logits + cand[first] * classes, cand[end] - cand[first], classes);
-    return hs_ranking_forward(r->model, lane->dev, &lane->scratch, &input, out, NULL, err);
+    hs_arena_reset(&lane->scratch);
+    HS_TRY(hs_ranking_forward(r->model, lane->dev, &lane->scratch, &input, out, NULL, err));
+    hs_reuse_commit(r->reuse, first, end);
+    return HSTU_OK;
+}
+
+/* A user whose candidates come in several groups has passes of its own. */
+static hstu_status rank_users(void *ctx, hs_lane *lane, size_t first, size_t end, hstu_error *err)
+{
+    const ranking *r = ctx;
+    const int64_t *cand = r->request->input.batch->cand_offset;
+    for (size_t last = first; first < end; first = last) {
+        const bool many = cand[first + 1] - cand[first] > r->micro_batch;
+        last = first + 1;
+        while (!many && last < end && cand[last + 1] - cand[last] <= r->micro_batch)
+            last++;
+        HS_TRY(rank_pass(r, lane, first, last, err));
+    }
+    return HSTU_OK;
 }
 
 static hstu_status check_finite(const ranking *r, hstu_error *err)
@@ -47,12 +68,32 @@ static hstu_status check_finite(const ranking *r, hstu_error *err)
     return HSTU_OK;
 }
 
+/* Tokens as the cache knows them: their ids; in front how many ids each contextual feature has. */
+static void name_tokens(void *ctx, size_t user, int64_t *head, int64_t *word)
+{
+    const ranking *r = ctx;
+    const hs_ranking_input *in = &r->request->input;
+    const hstu_batch *b = in->batch;
+    const int64_t features = r->model->config.n_context;
+    const int64_t context = hs_ranking_context(r->model, in, (int64_t)user);
+    for (int64_t f = 0; f < features; f++)
+        head[f] = b->context_length ? b->context_length[(int64_t)user * features + f] : 1;
+    if (context > 0)
+        memcpy(word, b->context + in->context_first[user], (size_t)context * sizeof *word);
+    word += context;
+    for (int64_t i = 0; i < b->offset[user + 1] - in->item_first[user]; i++) {
+        *word++ = b->item_id[in->item_first[user] + i];
+        *word++ = b->action[in->action_first[user] + i];
+    }
+}
+
 /* Projections to u, v, q, k and back for each row; q . k and the sum over v for each pair, of which attention sees half. */
-static hs_lane_work work_of(const hs_config *c, size_t n_users, ranking *r)
+static hs_lane_work work_of(const hs_config *c, size_t n_users, ranking *r, const int64_t *rows, const int64_t *keys)
 {
     const double hd = (double)(c->num_heads * c->dv);
     return (hs_lane_work){.n_users = n_users,
-        .rows = r->request->rows,
+        .rows = rows,
+        .keys = keys,
         .row_cost = 5 * hd * (double)c->item_embedding_dim,
         .pair_cost = hd,
         .n_layers = c->num_blocks,
@@ -60,31 +101,60 @@ static hs_lane_work work_of(const hs_config *c, size_t n_users, ranking *r)
         .run = rank_users};
 }
 
+/* Rows that each user's pass computes, and tokens that they look at. */
+static hstu_status count_rows(
+    hstu_session *session, const hs_rank_request *request, int64_t **rows, int64_t **keys, hstu_error *err)
+{
+    const hstu_batch *b = request->input.batch;
+    HS_TRY(hs_engine_alloc_ids(&session->call, rows, b->n_users, err));
+    HS_TRY(hs_engine_alloc_ids(&session->call, keys, b->n_users, err));
+    for (size_t u = 0; u < b->n_users; u++) {
+        const int64_t candidates = b->cand_offset[u + 1] - b->cand_offset[u];
+        (*rows)[u] = request->history[u] - session->reuse.reused[u] + candidates;
+        (*keys)[u] = request->history[u] + candidates;
+    }
+    return HSTU_OK;
+}
+
+/* The logits of a checked batch. */
+static hstu_status rank_all(hstu_session *session, ranking *r, hstu_error *err)
+{
+    const hstu_batch *b = r->request->input.batch;
+    const hs_reuse_source source = {
+        .n_users = b->n_users, .user_id = b->user_id, .n_tokens = r->request->history, .ctx = r, .name = name_tokens};
+    int64_t *rows = NULL, *keys = NULL;
+    HS_TRY(hs_reuse_begin(session, &source, err));
+    hstu_status status = count_rows(session, r->request, &rows, &keys, err);
+    if (status == HSTU_OK) {
+        const hs_lane_work work = work_of(&r->model->config, b->n_users, r, rows, keys);
+        status = hs_engine_share(session, &work, err);
+    }
+    hs_reuse_end(&session->reuse);
+    return status == HSTU_OK ? check_finite(r, err) : status;
+}
+
 hstu_status hstu_rank(hstu_session *session, const hstu_batch *batch, float *logits, size_t logits_len, hstu_error *err)
 {
     const hs_model *m = &session->model->model;
     hs_rank_request request;
-    ranking r = {.model = m, .request = &request};
+    ranking r = {.model = m, .request = &request, .reuse = &session->reuse, .micro_batch = session->micro_batch};
     if (m->config.family != HS_CONFIG_RANKING)
         return hs_fail(err, HSTU_EINVAL, 0,
             "a model of the family \"%s\" scores no candidates: hstu_rank needs a ranking model",
             hs_engine_family_name(&m->config));
+    hs_engine_start_call(session);
     if (batch->n_users == 0)
         return HSTU_OK;
-    hs_arena_reset(&session->call);
     HS_TRY(hs_rank_request_check(&request, m, batch, &session->call, err));
     const size_t candidates = (size_t)batch->cand_offset[batch->n_users], classes = (size_t)n_classes(&m->config);
     if (candidates > logits_len / classes)
         return hs_fail(err, HSTU_EINVAL, 0, "logits_len is %zu, too few for %zu candidates of %zu values", logits_len,
             candidates, classes);
-    if (candidates == 0)
-        return HSTU_OK;
     r.logits = hs_arena_alloc(&session->call, candidates * classes, sizeof *r.logits);
     if (!r.logits)
         return hs_fail_nomem(err, candidates * classes * sizeof *r.logits, "the logits");
-    const hs_lane_work work = work_of(&m->config, batch->n_users, &r);
-    HS_TRY(hs_engine_share(session, &work, err));
-    HS_TRY(check_finite(&r, err));
-    memcpy(logits, r.logits, candidates * classes * sizeof *logits);
+    HS_TRY(rank_all(session, &r, err));
+    if (candidates > 0)
+        memcpy(logits, r.logits, candidates * classes * sizeof *logits);
     return HSTU_OK;
 }

@@ -46,6 +46,7 @@ typedef struct encoding {
     const hs_model *model;
     const hs_request *request;
     float *emb;
+    hs_reuse *reuse;
 } encoding;
 
 static hstu_status encode_users(void *ctx, hs_lane *lane, size_t first, size_t end, hstu_error *err)
@@ -54,8 +55,33 @@ static hstu_status encode_users(void *ctx, hs_lane *lane, size_t first, size_t e
     const int64_t dim = e->model->config.item_embedding_dim;
     hs_input input;
     HS_TRY(gather_input(lane, e->request, first, end, &input, err));
+    input.kept = hs_reuse_kept(e->reuse, first);
     const hs_mat out = hs_mat_of(e->emb + (int64_t)first * dim, (int64_t)(end - first), dim);
-    return hs_forward(e->model, lane->dev, &lane->scratch, &input, out, NULL, err);
+    HS_TRY(hs_forward(e->model, lane->dev, &lane->scratch, &input, out, NULL, err));
+    hs_reuse_commit(e->reuse, first, end);
+    return HSTU_OK;
+}
+
+/* Tokens as the cache knows them: the item and, in a model that uses time, the time that the row's bias is made with, which is
+ * that of the next event or of the request; in front whether there are times, and the first. Rows whose words are equal, and all
+ * those before, are equal. */
+static void name_tokens(void *ctx, size_t user, int64_t *head, int64_t *word)
+{
+    const encoding *e = ctx;
+    const hs_request *r = e->request;
+    const hstu_batch *b = r->batch;
+    const int64_t first = r->first[user], n = b->offset[user + 1] - first, last = e->model->config.attention_n - 1;
+    if (!hs_config_uses_time(&e->model->config)) {
+        memcpy(word, b->item_id + first, (size_t)n * sizeof *word);
+        return;
+    }
+    head[0] = r->uses_time;
+    head[1] = r->uses_time ? b->timestamp[first] : 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t next = i < last ? i + 1 : last;
+        word[2 * i] = b->item_id[first + i];
+        word[2 * i + 1] = !r->uses_time ? 0 : next < n ? b->timestamp[first + next] : b->query_time[user];
+    }
 }
 
 /* A layer of the retrieval family has about 6 D^2 weights (u, v, q, k, the output and, in SASRec, the feed-forward part), one of
@@ -68,20 +94,41 @@ static double row_cost(const hs_config *c)
     return 6 * dim * dim;
 }
 
-hstu_status hs_engine_encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err)
+static hstu_status encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err)
 {
     const hstu_batch *b = request->batch;
     const hs_model *m = &session->model->model;
-    encoding e = {.model = m, .request = request, .emb = emb};
-    int64_t *rows = NULL;
+    encoding e = {.model = m, .request = request, .emb = emb, .reuse = &session->reuse};
+    int64_t *length = NULL, *rows = NULL;
+    HS_TRY(hs_engine_alloc_ids(&session->call, &length, b->n_users, err));
     HS_TRY(hs_engine_alloc_ids(&session->call, &rows, b->n_users, err));
     for (size_t u = 0; u < b->n_users; u++)
-        rows[u] = b->offset[u + 1] - request->first[u];
+        length[u] = b->offset[u + 1] - request->first[u];
+    const hs_reuse_source source = {.n_users = b->n_users,
+        .user_id = b->user_id,
+        .n_tokens = length,
+        .newest = 1, /* which is the answer */
+        .ctx = &e,
+        .name = name_tokens};
+    HS_TRY(hs_reuse_begin(session, &source, err));
+    for (size_t u = 0; u < b->n_users; u++)
+        rows[u] = length[u] - session->reuse.reused[u];
     const hs_lane_work work = {.n_users = b->n_users,
         .rows = rows,
         .row_cost = row_cost(&m->config),
         .n_layers = m->config.num_blocks,
         .ctx = &e,
         .run = encode_users};
-    return hs_engine_share(session, &work, err);
+    const hstu_status status = hs_engine_share(session, &work, err);
+    hs_reuse_end(&session->reuse);
+    return status;
+}
+
+hstu_status hs_engine_embeddings(hstu_session *s, const hs_request *r, float **out, hstu_error *err)
+{
+    const size_t n = r->batch->n_users * (size_t)s->model->model.config.item_embedding_dim;
+    *out = hs_arena_alloc(&s->call, n, sizeof **out);
+    if (!*out)
+        return hs_fail_nomem(err, n * sizeof **out, "the user embeddings");
+    return encode(s, r, *out, err);
 }

@@ -2,9 +2,10 @@
 #ifndef HS_ENGINE_ENGINE_H
 #define HS_ENGINE_ENGINE_H
 
+#include "cache/kvcache.h"
 #include "ckpt/nvdir.h"
 #include "ckpt/pth.h"
-#include "hstu/hstu.h"
+#include "hstu/cache.h"
 #include "model/family.h"
 #include "model/forward.h"
 
@@ -20,7 +21,12 @@ struct hstu_model {
     char *path, *config;      /* owned copies: the checkpoint's path, the configuration's name or path */
     int threads;              /* as asked for: a session opens its own device with it */
     bool random_weights;
+    hs_model_random_options random; /* of random weights */
 };
+
+enum { HS_FINGERPRINT_BYTES = 16 };
+/* Names all that decides over a model's bits: weights, configuration, arithmetic, kernels, version. Reads every weight. HSTU_ENOMEM. */
+hstu_status hs_engine_fingerprint(const hstu_model *model, unsigned char out[HS_FINGERPRINT_BYTES], hstu_error *err);
 
 /* The family of a checkpoint folder: one of NVIDIA's, or unknown. */
 hs_recognised hs_engine_recognise_folder(const hs_nvdir *dir);
@@ -43,10 +49,26 @@ typedef struct hs_lane {
     hstu_error err;
 } hs_lane;
 
+/* What the users of one call have in the cache: made before the call is shared out, then each of its passes uses its own users'. */
+typedef struct hs_reuse {
+    struct hstu_cache *cache; /* NULL: without */
+    size_t n_users;
+    int64_t *n_tokens, *reused; /* [n_users] */
+    /* [n_users] each, with a cache: */
+    hs_cache_history *history;
+    hs_cache_lease *lease;
+    int64_t *first_page; /* [n_users + 1] into page */
+    char **page;
+    hs_kept *kept; /* of the pass that begins with this user */
+} hs_reuse;
+
 struct hstu_session {
     const hstu_model *model;
-    hs_lane whole; /* all threads */
-    hs_lane *part; /* [n_parts], one thread each, for batches of several users; NULL with one thread */
+    struct hstu_cache *cache; /* or NULL */
+    int64_t micro_batch;
+    hs_reuse reuse; /* of the last call, as far as hstu_session_get_reuse tells; in `call` */
+    hs_lane whole;  /* all threads */
+    hs_lane *part;  /* [n_parts], one thread each, for batches of several users; NULL with one thread */
     size_t n_parts;
     hs_arena call; /* one call */
 };
@@ -68,11 +90,14 @@ hstu_status hs_request_check(
 /* A request to a ranking model, checked, its histories cut to the newest max_history events. */
 typedef struct hs_rank_request {
     hs_ranking_input input; /* of all users */
-    int64_t *rows;          /* [n_users]: tokens of each user; 0 where there is no candidate to score */
+    int64_t *history;       /* [n_users]: tokens of each user's history; 0 where there is no candidate to score */
 } hs_rank_request;
 
 hstu_status hs_rank_request_check(
     hs_rank_request *out, const hs_model *model, const hstu_batch *batch, hs_arena *arena, hstu_error *err);
+
+/* Forgets the session's call before. */
+void hs_engine_start_call(hstu_session *session);
 
 /* Where so many multiply-adds, which threads would share and then meet, are done: by one thread when waking others would take
  * longer. */
@@ -82,7 +107,8 @@ hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds);
 typedef struct hs_lane_work {
     size_t n_users;
     const int64_t *rows; /* [n_users]: rows of each user; one without rows takes no part */
-    /* Multiply-adds of one layer: for a row, and for a pair of rows of one user. */
+    const int64_t *keys; /* [n_users]: tokens that a user's rows look at, or NULL: its rows */
+    /* Multiply-adds of one layer: for a row, and for a row and a token that it looks at. */
     double row_cost, pair_cost;
     int64_t n_layers;
     void *ctx;
@@ -93,8 +119,32 @@ typedef struct hs_lane_work {
 /* Chooses which users share a pass, and on how many threads. */
 hstu_status hs_engine_share(hstu_session *session, const hs_lane_work *work, hstu_error *err);
 
-/* The user embeddings of a checked batch, emb [n_users, D]. */
-hstu_status hs_engine_encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err);
+/* How the users of a call name their tokens. */
+typedef struct hs_reuse_source {
+    size_t n_users;
+    const int64_t *user_id;  /* [n_users], or NULL: nothing is looked up */
+    const int64_t *n_tokens; /* [n_users]; 0: takes no part */
+    int64_t newest;          /* so many of the newest tokens are always computed */
+    void *ctx;
+    /* Fills the words of the user's tokens and those in front, as hs_reuse_words says. */
+    void (*name)(void *ctx, size_t user, int64_t *head, int64_t *word);
+} hs_reuse_source;
+
+/* Words that name a token, and those in front of all, of a model's histories. */
+void hs_reuse_words(const hs_config *config, int *per_token, int *head);
+/* Looks up every user of a call in the session's cache. Memory comes from session->call; hs_reuse_end must follow. */
+hstu_status hs_reuse_begin(hstu_session *session, const hs_reuse_source *source, hstu_error *err);
+/* What users from `first` on bring to a pass, for hs_input.kept; NULL without a cache. */
+const hs_kept *hs_reuse_kept(const hs_reuse *reuse, size_t first);
+/* Users first .. end - 1 are computed: the cache keeps their rows. Any thread. */
+void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end);
+/* Lets go of what was not committed. */
+void hs_reuse_end(hs_reuse *reuse);
+
+/* The user embeddings of a checked batch, *out [n_users, D] in the session's memory of the call. */
+hstu_status hs_engine_embeddings(hstu_session *session, const hs_request *request, float **out, hstu_error *err);
+/* HSTU_EINVAL for a session whose model ranks candidates. */
+hstu_status hs_engine_refuse_ranking(const hstu_session *session, hstu_error *err);
 
 /* A copy of the text, freed with hs_free. */
 hstu_status hs_engine_copy_text(char **out, const char *text, hstu_error *err);

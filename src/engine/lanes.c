@@ -32,8 +32,8 @@ typedef struct job {
 
 static double cost_of(const hs_lane_work *w, size_t user)
 {
-    const double rows = (double)w->rows[user];
-    return rows * (w->row_cost + rows * w->pair_cost);
+    const double rows = (double)w->rows[user], keys = w->keys ? (double)w->keys[user] : rows;
+    return rows * (w->row_cost + keys * w->pair_cost);
 }
 
 /* Users first .. end - 1 in passes of at most `most` rows, or of one user. */

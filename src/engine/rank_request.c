@@ -94,7 +94,7 @@ static hstu_status check_tokens(
             "user %zu: %" PRId64 " contextual ids, %" PRId64 " history events with their actions and %" PRId64
             " candidates are more than %d tokens",
             u, n_context, history, candidates, HS_MAX_SEQUENCE);
-    r->rows[u] = candidates ? hs_ranking_tokens(model, &r->input, (int64_t)u) : 0;
+    r->history[u] = candidates ? hs_ranking_history(model, &r->input, (int64_t)u) : 0;
     return HSTU_OK;
 }
 
@@ -135,7 +135,7 @@ hstu_status hs_rank_request_check(
     HS_TRY(hs_engine_alloc_ids(arena, &p.item, batch->n_users, err));
     HS_TRY(hs_engine_alloc_ids(arena, &p.action, batch->n_users, err));
     HS_TRY(hs_engine_alloc_ids(arena, &p.context, batch->n_users, err));
-    HS_TRY(hs_engine_alloc_ids(arena, &r.rows, batch->n_users, err));
+    HS_TRY(hs_engine_alloc_ids(arena, &r.history, batch->n_users, err));
     r.input.item_first = p.item;
     r.input.action_first = p.action;
     r.input.context_first = p.context;

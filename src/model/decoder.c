@@ -7,7 +7,8 @@
 #include <math.h>
 
 typedef struct space {
-    hs_mat q, k, v, attn, hidden;
+    hs_mat q, k, v, attn, hidden; /* of every row */
+    hs_mat newest;                /* the layer's input, of the users' newest rows */
 } space;
 
 static hstu_status linear(const hs_pass *pass, hs_mat out, hs_mat x, const hs_packed *w, const float *bias,
@@ -19,46 +20,56 @@ static hstu_status linear(const hs_pass *pass, hs_mat out, hs_mat x, const hs_pa
         err);
 }
 
-static hstu_status run_layer(const hs_pass *pass, int64_t l, const space *s, hs_mat x, hstu_error *err)
+/* Attention and all that follows for the rows x of `users`, whose keys and values are stored. */
+static hstu_status finish_layer(
+    const hs_pass *pass, int64_t l, const hs_jagged *users, const space *s, hs_mat x, hstu_error *err)
 {
     const hs_decoder_layer *w = &pass->model->weight.decoder[l];
-    const int64_t d = pass->model->config.item_embedding_dim;
-    const hs_mat none = {.data = NULL};
+    const hs_mat none = {.data = NULL}, q = hs_mat_rows(s->q, 0, x.rows), attn = hs_mat_rows(s->attn, 0, x.rows);
+    const hs_mat hidden = hs_mat_rows(s->hidden, 0, x.rows);
 
-    HS_TRY(linear(pass, s->q, x, w->q, w->q_bias, HS_ACT_NONE, none, err));
-    HS_TRY(linear(pass, s->k, x, w->k, w->k_bias, HS_ACT_NONE, none, err));
-    HS_TRY(linear(pass, s->v, x, w->v, w->v_bias, HS_ACT_NONE, none, err));
-    hs_pass_trace(pass, l, "q", s->q);
-    hs_pass_trace(pass, l, "k", s->k);
-    hs_pass_trace(pass, l, "v", s->v);
+    HS_TRY(linear(pass, q, x, w->q, w->q_bias, HS_ACT_NONE, none, err));
+    hs_pass_trace(pass, l, "q", q);
     HS_TRY(hs_op_softmax_attn(pass->dev,
         &(hs_softmax_attn_args){
-            .out = s->attn,
-            .q = s->q,
-            .k = s->k,
-            .v = s->v,
-            .users = pass->input->users,
-            .n_heads = 1,
-            .dqk = d,
-            .dv = d,
-            .scale = 1.0f / sqrtf((float)d),
+            .out = attn,
+            .q = q,
+            .kv = hs_pages_view(&pass->pages, l),
+            .users = *users,
+            .history = pass->length,
+            .scale = 1.0f / sqrtf((float)pass->model->config.item_embedding_dim),
             .bf16 = pass->model->bf16,
         },
         err));
-    hs_pass_trace(pass, l, "attn", s->attn);
-    HS_TRY(linear(pass, x, s->attn, w->out, w->out_bias, HS_ACT_NONE, x, err));
+    hs_pass_trace(pass, l, "attn", attn);
+    HS_TRY(linear(pass, x, attn, w->out, w->out_bias, HS_ACT_NONE, x, err));
     hs_pass_trace(pass, l, "ffn_in", x);
-    HS_TRY(linear(pass, s->hidden, x, w->ffn1, w->ffn1_bias, HS_ACT_GELU, none, err));
-    HS_TRY(linear(pass, x, s->hidden, w->ffn2, w->ffn2_bias, HS_ACT_NONE, x, err));
+    HS_TRY(linear(pass, hidden, x, w->ffn1, w->ffn1_bias, HS_ACT_GELU, none, err));
+    HS_TRY(linear(pass, x, hidden, w->ffn2, w->ffn2_bias, HS_ACT_NONE, x, err));
     hs_pass_trace(pass, l, "out", x);
     return HSTU_OK;
 }
 
-hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hstu_error *err)
+static hstu_status run_layer(const hs_pass *pass, int64_t l, const space *s, hs_mat x, hstu_error *err)
+{
+    const hs_decoder_layer *w = &pass->model->weight.decoder[l];
+    const hs_mat none = {.data = NULL};
+    HS_TRY(linear(pass, s->k, x, w->k, w->k_bias, HS_ACT_NONE, none, err));
+    HS_TRY(linear(pass, s->v, x, w->v, w->v_bias, HS_ACT_NONE, none, err));
+    hs_pass_trace(pass, l, "k", s->k);
+    hs_pass_trace(pass, l, "v", s->v);
+    HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
+    if (!hs_pass_narrows(pass, l))
+        return finish_layer(pass, l, &pass->users, s, x, err);
+    HS_TRY(hs_pass_newest(pass, s->newest, x, err));
+    return finish_layer(pass, l, &pass->newest, s, s->newest, err);
+}
+
+hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
     const int64_t d = c->item_embedding_dim;
-    space s;
+    space s = {.newest = newest};
     HS_TRY(hs_pass_mat(pass, &s.q, pass->rows, d, err));
     HS_TRY(hs_pass_mat(pass, &s.k, pass->rows, d, err));
     HS_TRY(hs_pass_mat(pass, &s.v, pass->rows, d, err));
@@ -66,5 +77,5 @@ hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hstu_error *err)
     HS_TRY(hs_pass_mat(pass, &s.hidden, pass->rows, c->ffn_hidden_dim, err));
     for (int64_t l = 0; l < c->num_blocks; l++)
         HS_TRY(run_layer(pass, l, &s, x, err));
-    return HSTU_OK;
+    return pass->trace ? hs_pass_newest(pass, newest, x, err) : HSTU_OK;
 }

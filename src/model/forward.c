@@ -30,28 +30,75 @@ void hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat 
     pass->trace->stage(pass->trace->ctx, full, m);
 }
 
-static hstu_status alloc_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu_error *err)
+hstu_status hs_pass_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu_error *err)
 {
     *out = hs_arena_alloc(pass->scratch, (size_t)n, sizeof **out);
     return *out ? HSTU_OK : hs_fail_nomem(err, (size_t)n * sizeof **out, "the forward pass");
+}
+
+bool hs_pass_narrows(const hs_pass *pass, int64_t l)
+{
+    return l + 1 == pass->model->config.num_blocks && !pass->trace;
+}
+
+hstu_status hs_pass_newest(const hs_pass *pass, hs_mat out, hs_mat x, hstu_error *err)
+{
+    int64_t *row = NULL;
+    HS_TRY(hs_pass_ids(pass, &row, pass->users.n_users, err));
+    for (int64_t b = 0; b < pass->users.n_users; b++)
+        row[b] = pass->users.offset[b + 1] - 1;
+    return hs_op_gather(pass->dev, &(hs_gather_args){.out = out, .x = x, .row = row}, err);
+}
+
+hstu_status hs_pass_keep(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v, hstu_error *err)
+{
+    return hs_op_kv_write(pass->dev,
+        &(hs_kv_write_args){
+            .kv = hs_pages_view(&pass->pages, l), .k = k, .v = v, .users = pass->users, .position = pass->reused},
+        err);
+}
+
+/* Which rows are computed, and where their keys and values go. */
+static hstu_status make_rows(hs_pass *pass, hstu_error *err)
+{
+    const hs_jagged all = pass->input->users;
+    const hs_kept *kept = pass->input->kept;
+    int64_t *offset = NULL, *one = NULL, *reused = NULL, *length = NULL;
+    HS_TRY(hs_pass_ids(pass, &offset, all.n_users + 1, err));
+    HS_TRY(hs_pass_ids(pass, &one, all.n_users + 1, err));
+    HS_TRY(hs_pass_ids(pass, &reused, all.n_users, err));
+    HS_TRY(hs_pass_ids(pass, &length, all.n_users, err));
+    offset[0] = one[0] = 0;
+    for (int64_t b = 0; b < all.n_users; b++) {
+        length[b] = all.offset[b + 1] - all.offset[b];
+        reused[b] = kept ? kept->reused[b] : 0;
+        offset[b + 1] = offset[b] + length[b] - reused[b];
+        one[b + 1] = b + 1;
+    }
+    pass->users = (hs_jagged){.n_users = all.n_users, .offset = offset};
+    pass->newest = (hs_jagged){.n_users = all.n_users, .offset = one};
+    pass->rows = offset[all.n_users];
+    pass->reused = reused;
+    pass->length = length;
+    return hs_pages_make(&pass->pages, pass->model, pass->scratch, all.n_users, length, kept, false, err);
 }
 
 /* x0 = sqrt(D) * E[id] + P[position], in the decoder without the factor; positions count from the oldest event that is kept. */
 static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
-    const hs_jagged users = pass->input->users;
     const bool decoder = c->family == HS_CONFIG_DECODER;
     const float *table = pass->model->weight.item;
-    int64_t *position = NULL;
+    int64_t *position = NULL, at = 0;
     const void **row = hs_arena_alloc(pass->scratch, (size_t)pass->rows, sizeof *row);
     if (!row)
         return hs_fail_nomem(err, (size_t)pass->rows * sizeof *row, "the forward pass");
-    HS_TRY(alloc_ids(pass, &position, pass->rows, err));
-    for (int64_t b = 0; b < users.n_users; b++) {
-        for (int64_t r = users.offset[b]; r < users.offset[b + 1]; r++) {
-            row[r] = table + pass->input->item_id[r] * c->item_embedding_dim;
-            position[r] = r - users.offset[b];
+    HS_TRY(hs_pass_ids(pass, &position, pass->rows, err));
+    for (int64_t b = 0; b < pass->users.n_users; b++) {
+        const int64_t *item = pass->input->item_id + pass->input->users.offset[b];
+        for (int64_t i = pass->reused[b]; i < pass->length[b]; i++, at++) {
+            row[at] = table + item[i] * c->item_embedding_dim;
+            position[at] = i;
         }
     }
     return hs_op_embed(pass->dev,
@@ -68,6 +115,7 @@ static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
         err);
 }
 
+/* The reference normalises every row and takes the newest; only the newest is normalised here. */
 static hstu_status normalise_users(const hs_pass *pass, hs_mat user_emb, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
@@ -87,40 +135,22 @@ static hstu_status normalise_users(const hs_pass *pass, hs_mat user_emb, hstu_er
     return hs_op_l2_norm(pass->dev, &(hs_l2_norm_args){.out = user_emb, .x = user_emb, .eps = eps}, err);
 }
 
-/* The reference normalises every row and takes the newest; only the newest is normalised here. */
-static hstu_status head(const hs_pass *pass, hs_mat x, hs_mat user_emb, hstu_error *err)
-{
-    const hs_jagged users = pass->input->users;
-    int64_t *newest = NULL;
-    HS_TRY(alloc_ids(pass, &newest, users.n_users, err));
-    for (int64_t b = 0; b < users.n_users; b++)
-        newest[b] = users.offset[b + 1] - 1;
-    HS_TRY(hs_op_gather(pass->dev, &(hs_gather_args){.out = user_emb, .x = x, .row = newest}, err));
-    return normalise_users(pass, user_emb, err);
-}
-
 hstu_status hs_forward(const hs_model *model, hs_device *dev, hs_arena *scratch, const hs_input *input, hs_mat user_emb,
     const hs_trace *trace, hstu_error *err)
 {
-    const hs_pass pass = {
-        .model = model,
-        .dev = dev,
-        .scratch = scratch,
-        .input = input,
-        .rows = input->users.offset[input->users.n_users],
-        .trace = trace,
-    };
+    hs_pass pass = {.model = model, .dev = dev, .scratch = scratch, .input = input, .trace = trace};
     hs_mat x;
+    HS_TRY(make_rows(&pass, err));
     HS_TRY(hs_pass_mat(&pass, &x, pass.rows, model->config.item_embedding_dim, err));
     HS_TRY(embed(&pass, x, err));
     hs_pass_trace(&pass, -1, "x0", x);
     if (model->config.family == HS_CONFIG_DECODER)
-        HS_TRY(hs_decoder_layers(&pass, x, err));
+        HS_TRY(hs_decoder_layers(&pass, x, user_emb, err));
     else if (model->config.main_module == HS_MODULE_HSTU)
-        HS_TRY(hs_hstu_layers(&pass, x, err));
+        HS_TRY(hs_hstu_layers(&pass, x, user_emb, err));
     else
-        HS_TRY(hs_sasrec_layers(&pass, x, err));
-    HS_TRY(head(&pass, x, user_emb, err));
+        HS_TRY(hs_sasrec_layers(&pass, x, user_emb, err));
+    HS_TRY(normalise_users(&pass, user_emb, err));
     hs_pass_trace(&pass, -1, "user_emb", user_emb);
     return HSTU_OK;
 }

@@ -1,10 +1,12 @@
-/* The forward passes: histories in, one embedding per user out; or, of a ranking model, requests in, logits out. */
+/* The forward passes: histories in, one embedding per user out; or, of a ranking model, requests in, logits out. A row is computed from
+ * its own token and the keys and values of those before it, so rows whose keys and values are kept need not be computed again. */
 #ifndef HS_MODEL_FORWARD_H
 #define HS_MODEL_FORWARD_H
 
 #include "base/arena.h"
 #include "hstu/hstu.h"
 #include "model/model.h"
+#include "model/pages.h"
 
 /* Histories of several users, all rows one behind the other. Every history has 1 .. max_sequence_length events, every id lies
  * in 1 .. max_item_id (decoder: 0 .. max_item_id): the engine has checked. */
@@ -13,6 +15,7 @@ typedef struct hs_input {
     const int64_t *item_id;    /* [rows] */
     const int64_t *timestamp;  /* [rows], or NULL: layers leave the relative bias out, as the reference does */
     const int64_t *query_time; /* [n_users], with timestamp */
+    const hs_kept *kept;       /* fewer rows than the user has; NULL: none */
 } hs_input;
 
 /* Requests of several users to a ranking model: users first .. end - 1 of a batch. The engine has checked it, and that every id
@@ -23,9 +26,13 @@ typedef struct hs_ranking_input {
     const int64_t *item_first;    /* [batch->n_users]: place in item_id of the first history event that is used */
     const int64_t *action_first;  /* [batch->n_users]: place in action of that event's action */
     const int64_t *context_first; /* [batch->n_users]: place in context of the user's first id */
+    const hs_kept *kept;          /* of users first .. end - 1, or NULL */
+    int64_t micro_batch;          /* a lone user's candidates are computed in groups of so many; 0: at once */
 } hs_ranking_input;
 
-/* Shows intermediate results, for tests: "x0", "l0.normed", "l0.attn", ... `m` is valid during the call. */
+/* Shows intermediate results, for tests: "x0", "l0.normed", "l0.attn", ... `m` is valid during the call. With a trace every row
+ * of the last layer is computed, also those that no answer needs. A ranking model's rows are the histories of all users, then the
+ * candidates of all. */
 typedef struct hs_trace {
     void *ctx;
     void (*stage)(void *ctx, const char *name, hs_mat m);
@@ -36,9 +43,15 @@ typedef struct hs_pass {
     const hs_model *model;
     hs_device *dev;
     hs_arena *scratch;
-    const hs_input *input; /* NULL in a ranking model */
-    int64_t rows;
     const hs_trace *trace; /* or NULL */
+    /* NULL, 0 in a ranking model: */
+    const hs_input *input;
+    hs_jagged users;       /* rows that are computed: each user's newest */
+    hs_jagged newest;      /* one row a user */
+    int64_t rows;          /* of users */
+    const int64_t *reused; /* [n_users]: rows that come before */
+    const int64_t *length; /* [n_users]: all rows */
+    hs_pages pages;
 } hs_pass;
 
 /* user_emb [n_users, D]: the newest event's output, normalised as configured. Workspace comes from `scratch`, which the caller
@@ -49,16 +62,24 @@ hstu_status hs_forward(const hs_model *model, hs_device *dev, hs_arena *scratch,
 /* logits [candidates of the users, n_classes], in the batch's order. Everything else as for hs_forward. */
 hstu_status hs_ranking_forward(const hs_model *model, hs_device *dev, hs_arena *scratch, const hs_ranking_input *input,
     hs_mat logits, const hs_trace *trace, hstu_error *err);
-/* Tokens of user u: contextual ones, an item and an action for each history event, the candidates. */
-int64_t hs_ranking_tokens(const hs_model *model, const hs_ranking_input *input, int64_t user);
+/* Contextual ids of user u of the batch, and tokens of its history: those, and an item and an action for each event. */
+int64_t hs_ranking_context(const hs_model *model, const hs_ranking_input *input, int64_t user);
+int64_t hs_ranking_history(const hs_model *model, const hs_ranking_input *input, int64_t user);
 
-/* The layers of each module: x [rows, D] in and out. */
-hstu_status hs_hstu_layers(const hs_pass *pass, hs_mat x, hstu_error *err);
-hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hstu_error *err);
-hstu_status hs_sasrec_layers(const hs_pass *pass, hs_mat x, hstu_error *err);
+/* The layers of each module: x [rows, D] in, which they use as workspace; newest [n_users, D] out, the users' newest rows. */
+hstu_status hs_hstu_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err);
+hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err);
+hstu_status hs_sasrec_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err);
 
-/* A matrix in the pass's workspace. */
+/* A matrix, or room for n numbers, in the pass's workspace. */
 hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err);
+hstu_status hs_pass_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu_error *err);
+/* Whether layer l need compute no more than the users' newest rows. */
+bool hs_pass_narrows(const hs_pass *pass, int64_t l);
+/* The users' newest rows of x [rows, ...]. */
+hstu_status hs_pass_newest(const hs_pass *pass, hs_mat out, hs_mat x, hstu_error *err);
+/* Stores the keys and values of the pass's rows for layer l. */
+hstu_status hs_pass_keep(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v, hstu_error *err);
 /* Shows a stage of layer `layer`, or with -1 of the whole pass. */
 void hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m);
 

@@ -12,7 +12,7 @@
 typedef struct bias {
     bool used;
     uint8_t *bucket;
-    int64_t *offset, *cols; /* [n_users] */
+    int64_t *offset, *newest, *cols; /* [n_users]: of a user's first row, of its newest, of every row */
 } bias;
 
 static bool is_softmax(const hs_pass *pass)
@@ -24,21 +24,20 @@ static bool is_softmax(const hs_pass *pass)
 static hstu_status make_buckets(const hs_pass *pass, bias *out, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
-    const hs_jagged users = pass->input->users;
+    const hs_jagged users = pass->users;
     const bool all_columns = is_softmax(pass);
     *out = (bias){.used = c->enable_relative_attention_bias && pass->input->timestamp};
     if (!out->used)
         return HSTU_OK;
-    out->offset = hs_arena_alloc(pass->scratch, (size_t)users.n_users, sizeof *out->offset);
-    out->cols = hs_arena_alloc(pass->scratch, (size_t)users.n_users, sizeof *out->cols);
-    if (!out->offset || !out->cols)
-        return hs_fail_nomem(err, (size_t)users.n_users * sizeof *out->offset, "the forward pass");
+    HS_TRY(hs_pass_ids(pass, &out->offset, users.n_users, err));
+    HS_TRY(hs_pass_ids(pass, &out->newest, users.n_users, err));
+    HS_TRY(hs_pass_ids(pass, &out->cols, users.n_users, err));
     int64_t n = 0;
     for (int64_t b = 0; b < users.n_users; b++) {
-        const int64_t length = users.offset[b + 1] - users.offset[b];
         out->offset[b] = n;
-        out->cols[b] = all_columns ? c->attention_n : length;
-        n += length * out->cols[b];
+        out->cols[b] = all_columns ? c->attention_n : pass->length[b];
+        n += (users.offset[b + 1] - users.offset[b]) * out->cols[b];
+        out->newest[b] = n - out->cols[b];
     }
     out->bucket = hs_arena_alloc(pass->scratch, (size_t)n, sizeof *out->bucket);
     if (!out->bucket)
@@ -47,7 +46,8 @@ static hstu_status make_buckets(const hs_pass *pass, bias *out, hstu_error *err)
         &(hs_time_bucket_args){
             .out = out->bucket,
             .out_offset = out->offset,
-            .users = users,
+            .users = pass->input->users,
+            .first = pass->reused,
             .timestamp = pass->input->timestamp,
             .query_time = pass->input->query_time,
             .n = c->attention_n,
@@ -57,52 +57,48 @@ static hstu_status make_buckets(const hs_pass *pass, bias *out, hstu_error *err)
         err);
 }
 
-/* The variant whose heads are not split: softmax over all N columns, the causal mask afterwards. */
-static hstu_status softmax_attention(
-    const hs_pass *pass, hs_mat out, hs_mat q, hs_mat k, hs_mat v, const hs_rel_bias *rel, hstu_error *err)
-{
-    const hs_config *c = &pass->model->config;
-    return hs_op_softmax_attn(pass->dev,
-        &(hs_softmax_attn_args){
-            .out = out,
-            .q = q,
-            .k = k,
-            .v = v,
-            .users = pass->input->users,
-            .n_heads = 1,
-            .dqk = c->num_heads * c->dqk,
-            .dv = c->num_heads * c->dv,
-            .scale = 1.0f / sqrtf((float)c->dqk),
-            .padded_n = c->attention_n,
-            .bias = rel,
-        },
-        err);
-}
+/* Rows that a layer goes on with behind its keys and values: all, or the users' newest. */
+typedef struct queries {
+    const hs_jagged *users;
+    const int64_t *bucket_offset;
+    hs_mat x, normed;
+} queries;
 
-static hstu_status attention(const hs_pass *pass, const hs_hstu_layer *layer, const bias *b, hs_mat out, hs_mat q,
-    hs_mat k, hs_mat v, hstu_error *err)
+/* softmax_rel_bias: heads are not split, softmax over all N columns, the causal mask afterwards. */
+static hstu_status attention(
+    const hs_pass *pass, int64_t l, const bias *b, const queries *rows, hs_mat out, hs_mat q, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
+    const hs_hstu_layer *layer = &pass->model->weight.hstu[l];
+    const hs_kv_view kv = hs_pages_view(&pass->pages, l);
     const hs_rel_bias rel = {
         .position_w = layer->position_w,
         .n = c->attention_n,
         .time_w = layer->time_w,
         .bucket = b->bucket,
-        .bucket_offset = b->offset,
+        .bucket_offset = rows->bucket_offset,
         .bucket_cols = b->cols,
     };
     if (is_softmax(pass))
-        return softmax_attention(pass, out, q, k, v, b->used ? &rel : NULL, err);
+        return hs_op_softmax_attn(pass->dev,
+            &(hs_softmax_attn_args){
+                .out = out,
+                .q = q,
+                .kv = kv,
+                .users = *rows->users,
+                .history = pass->length,
+                .scale = 1.0f / sqrtf((float)c->dqk),
+                .padded_n = c->attention_n,
+                .bias = b->used ? &rel : NULL,
+            },
+            err);
     return hs_op_silu_attn(pass->dev,
         &(hs_silu_attn_args){
             .out = out,
             .q = q,
-            .k = k,
-            .v = v,
-            .users = pass->input->users,
-            .n_heads = c->num_heads,
-            .dqk = c->dqk,
-            .dv = c->dv,
+            .kv = kv,
+            .users = *rows->users,
+            .history = pass->length,
             .alpha = 1.0f,
             .inv_n = 1.0f / (float)c->attention_n,
             .bias = b->used ? &rel : NULL,
@@ -112,49 +108,84 @@ static hstu_status attention(const hs_pass *pass, const hs_hstu_layer *layer, co
 
 /* Workspace of one layer; all layers use the same. */
 typedef struct space {
-    hs_mat normed, z, attn, y;
+    hs_mat normed, u, v, q, k, attn, y; /* of every row */
+    hs_mat newest, newest_normed;       /* of the users' newest rows: the last layer's input and output, and its norm */
 } space;
 
-static hstu_status run_layer(const hs_pass *pass, int64_t l, const bias *b, const space *s, hs_mat x, hstu_error *err)
+static hs_activation activation(const hs_pass *pass)
+{
+    return pass->model->config.linear_activation == HS_LINEAR_SILU ? HS_ACT_SILU : HS_ACT_NONE;
+}
+
+static hstu_status project(const hs_pass *pass, hs_mat out, hs_mat x, const hs_packed *w, hstu_error *err)
+{
+    return hs_op_linear(pass->dev, &(hs_linear_args){.out = out, .x = x, .w = w, .act = activation(pass)}, err);
+}
+
+/* Attention and all that follows; rows->x becomes the layer's output. */
+static hstu_status finish_layer(
+    const hs_pass *pass, int64_t l, const bias *b, const space *whole, const queries *rows, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
     const hs_hstu_layer *layer = &pass->model->weight.hstu[l];
-    const float eps = (float)c->layer_norm_eps;
-    const int64_t hv = c->num_heads * c->dv, hqk = c->num_heads * c->dqk;
-    const hs_mat u = hs_mat_cols(s->z, 0, hv), v = hs_mat_cols(s->z, hv, hv);
-    const hs_mat q = hs_mat_cols(s->z, 2 * hv, hqk), k = hs_mat_cols(s->z, 2 * hv + hqk, hqk);
-    const hs_activation act = c->linear_activation == HS_LINEAR_SILU ? HS_ACT_SILU : HS_ACT_NONE;
+    space s = *whole;
+    s.u.rows = s.q.rows = s.attn.rows = s.y.rows = rows->x.rows;
 
-    HS_TRY(hs_op_layer_norm(pass->dev, &(hs_layer_norm_args){.out = s->normed, .x = x, .eps = eps}, err));
-    hs_pass_trace(pass, l, "normed", s->normed);
-    HS_TRY(hs_op_linear(pass->dev, &(hs_linear_args){.out = s->z, .x = s->normed, .w = layer->uvqk, .act = act}, err));
-    hs_pass_trace(pass, l, "u", u);
-    hs_pass_trace(pass, l, "v", v);
-    hs_pass_trace(pass, l, "q", q);
-    hs_pass_trace(pass, l, "k", k);
-    HS_TRY(attention(pass, layer, b, s->attn, q, k, v, err));
-    hs_pass_trace(pass, l, "attn", s->attn);
-    HS_TRY(hs_op_norm_gate(
-        pass->dev, &(hs_norm_gate_args){.out = s->y, .u = u, .o = s->attn, .eps = eps, .concat = c->concat_ua}, err));
-    hs_pass_trace(pass, l, "o_in", s->y);
-    HS_TRY(hs_op_linear(
-        pass->dev, &(hs_linear_args){.out = x, .x = s->y, .w = layer->o, .bias = layer->o_bias, .residual = x}, err));
-    hs_pass_trace(pass, l, "out", x);
+    HS_TRY(project(pass, s.u, rows->normed, layer->u, err));
+    HS_TRY(project(pass, s.q, rows->normed, layer->q, err));
+    hs_pass_trace(pass, l, "u", s.u);
+    hs_pass_trace(pass, l, "q", s.q);
+    HS_TRY(attention(pass, l, b, rows, s.attn, s.q, err));
+    hs_pass_trace(pass, l, "attn", s.attn);
+    HS_TRY(hs_op_norm_gate(pass->dev,
+        &(hs_norm_gate_args){
+            .out = s.y, .u = s.u, .o = s.attn, .eps = (float)c->layer_norm_eps, .concat = c->concat_ua},
+        err));
+    hs_pass_trace(pass, l, "o_in", s.y);
+    HS_TRY(hs_op_linear(pass->dev,
+        &(hs_linear_args){.out = rows->x, .x = s.y, .w = layer->o, .bias = layer->o_bias, .residual = rows->x}, err));
+    hs_pass_trace(pass, l, "out", rows->x);
     return HSTU_OK;
 }
 
-hstu_status hs_hstu_layers(const hs_pass *pass, hs_mat x, hstu_error *err)
+static hstu_status run_layer(const hs_pass *pass, int64_t l, const bias *b, const space *s, hs_mat x, hstu_error *err)
+{
+    const hs_hstu_layer *layer = &pass->model->weight.hstu[l];
+    const float eps = (float)pass->model->config.layer_norm_eps;
+    queries rows = {.users = &pass->users, .bucket_offset = b->offset, .x = x, .normed = s->normed};
+
+    HS_TRY(hs_op_layer_norm(pass->dev, &(hs_layer_norm_args){.out = s->normed, .x = x, .eps = eps}, err));
+    hs_pass_trace(pass, l, "normed", s->normed);
+    HS_TRY(project(pass, s->v, s->normed, layer->v, err));
+    HS_TRY(project(pass, s->k, s->normed, layer->k, err));
+    hs_pass_trace(pass, l, "v", s->v);
+    hs_pass_trace(pass, l, "k", s->k);
+    HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
+    if (hs_pass_narrows(pass, l)) {
+        HS_TRY(hs_pass_newest(pass, s->newest, x, err));
+        HS_TRY(hs_pass_newest(pass, s->newest_normed, s->normed, err));
+        rows =
+            (queries){.users = &pass->newest, .bucket_offset = b->newest, .x = s->newest, .normed = s->newest_normed};
+    }
+    return finish_layer(pass, l, b, s, &rows, err);
+}
+
+hstu_status hs_hstu_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
-    const int64_t hv = c->num_heads * c->dv, hqk = c->num_heads * c->dqk;
+    const int64_t hv = c->num_heads * c->dv, hqk = c->num_heads * c->dqk, n = pass->rows;
     bias b;
-    space s;
+    space s = {.newest = newest};
     HS_TRY(make_buckets(pass, &b, err));
-    HS_TRY(hs_pass_mat(pass, &s.normed, pass->rows, c->item_embedding_dim, err));
-    HS_TRY(hs_pass_mat(pass, &s.z, pass->rows, 2 * hv + 2 * hqk, err));
-    HS_TRY(hs_pass_mat(pass, &s.attn, pass->rows, hv, err));
-    HS_TRY(hs_pass_mat(pass, &s.y, pass->rows, c->concat_ua ? 3 * hv : hv, err));
+    HS_TRY(hs_pass_mat(pass, &s.normed, n, c->item_embedding_dim, err));
+    HS_TRY(hs_pass_mat(pass, &s.u, n, hv, err));
+    HS_TRY(hs_pass_mat(pass, &s.v, n, hv, err));
+    HS_TRY(hs_pass_mat(pass, &s.q, n, hqk, err));
+    HS_TRY(hs_pass_mat(pass, &s.k, n, hqk, err));
+    HS_TRY(hs_pass_mat(pass, &s.attn, n, hv, err));
+    HS_TRY(hs_pass_mat(pass, &s.y, n, c->concat_ua ? 3 * hv : hv, err));
+    HS_TRY(hs_pass_mat(pass, &s.newest_normed, newest.rows, c->item_embedding_dim, err));
     for (int64_t l = 0; l < c->num_blocks; l++)
         HS_TRY(run_layer(pass, l, &b, &s, x, err));
-    return HSTU_OK;
+    return pass->trace ? hs_pass_newest(pass, newest, x, err) : HSTU_OK;
 }

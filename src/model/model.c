@@ -178,7 +178,7 @@ static hstu_status bind_tables(hs_model *m, const hs_model_source *source, hstu_
 
 static void start(hs_model *m, hs_config *config, hs_device *dev, bool bf16)
 {
-    *m = (hs_model){.config = *config, .dev = dev, .bf16 = bf16};
+    *m = (hs_model){.config = *config, .dev = dev, .bf16 = bf16, .kv_type = bf16 ? HS_BF16 : HS_F32};
     *config = (hs_config){0};
     hs_arena_init(&m->arena, SIZE_MAX / 4);
 }
@@ -302,8 +302,12 @@ static void free_decoder_layer(hs_device *dev, hs_decoder_layer *layer)
 static void free_layers(hs_model *m)
 {
     for (int64_t i = 0; m->weight.hstu && i < m->config.num_blocks; i++) {
-        hs_op_pack_free(m->dev, m->weight.hstu[i].uvqk);
-        hs_op_pack_free(m->dev, m->weight.hstu[i].o);
+        hs_hstu_layer *layer = &m->weight.hstu[i];
+        hs_op_pack_free(m->dev, layer->u);
+        hs_op_pack_free(m->dev, layer->v);
+        hs_op_pack_free(m->dev, layer->q);
+        hs_op_pack_free(m->dev, layer->k);
+        hs_op_pack_free(m->dev, layer->o);
     }
     for (int64_t i = 0; m->weight.sasrec && i < m->config.num_blocks; i++) {
         hs_sasrec_layer *layer = &m->weight.sasrec[i];
@@ -314,8 +318,12 @@ static void free_layers(hs_model *m)
         hs_op_pack_free(m->dev, layer->ffn2);
     }
     for (int64_t i = 0; m->weight.ranking && i < m->config.num_blocks; i++) {
-        hs_op_pack_free(m->dev, m->weight.ranking[i].uvqk);
-        hs_op_pack_free(m->dev, m->weight.ranking[i].proj);
+        hs_ranking_layer *layer = &m->weight.ranking[i];
+        hs_op_pack_free(m->dev, layer->u);
+        hs_op_pack_free(m->dev, layer->v);
+        hs_op_pack_free(m->dev, layer->q);
+        hs_op_pack_free(m->dev, layer->k);
+        hs_op_pack_free(m->dev, layer->proj);
     }
     for (int i = 0; m->weight.ranking && i < m->config.n_head; i++)
         hs_op_pack_free(m->dev, m->weight.head[i].w);

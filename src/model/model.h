@@ -13,6 +13,7 @@ typedef struct hs_model {
     hs_device *dev;           /* that packed the weights; borrowed until hs_model_free */
     hs_weight_target weight;  /* pointers into `arena`, `item`, or the mapped checkpoint */
     bool bf16;                /* computes as a bfloat16 model does: dense weights are rounded already */
+    hs_dtype kv_type;         /* of keys and values: HS_F32, or HS_BF16, which a bfloat16 model always has */
     float *item_inv_norm;     /* [max_item_id + 1]: 1 / max(|E[id]|, l2_norm_eps); NULL without item_l2_norm */
     float *item, *vocabulary; /* the item tables, when they could not be used in place */
     hs_arena arena;           /* every other weight that is kept as it is */

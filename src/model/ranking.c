@@ -4,233 +4,215 @@
  * for each layer
  *   u, v, q, k = split(silu(LN(x) W_uvqk + b));  A = silu(q k^T / sqrt(d)) v / N, masked;  x' = (LN(A) * u) W_proj + x
  * and for each candidate
- *   logits = MLP(x / max(|x|, eps)) */
-#include "model/forward.h"
+ *   logits = MLP(x / max(|x|, eps))
+ * A pass computes the histories' rows, those of some candidates behind them, or both. */
+#include "model/ranking_tokens.h"
 
 #include "base/error.h"
 
 #include <math.h>
 
-/* The tokens of the pass's users, one behind the other. */
-typedef struct tokens {
-    int64_t n_users, n, n_candidates;
-    int64_t *offset;               /* [n_users + 1] */
-    int64_t *context, *candidates; /* [n_users]: how many of a user's tokens are contextual, and candidates */
-    const void **row;              /* [n]: the token's table row, NULL where the table lacks it */
-    int64_t *position;             /* [n] */
-} tokens;
+/* Workspace of a pass; all layers and all passes use the same. */
+typedef struct space {
+    hs_mat x, normed, u, v, q, k, attn, gated, embedding;
+    hs_mat hidden[HS_MAX_HEAD_LAYERS];
+    hs_ranking_tokens tokens;
+} space;
 
-static int64_t n_history(const hs_ranking_input *in, int64_t user)
+/* Workspace for passes of n rows, n_candidates of them candidates. */
+static hstu_status make_space(
+    const hs_pass *pass, const hs_ranking_request *r, int64_t n, int64_t n_candidates, space *s, hstu_error *err)
 {
-    return in->batch->offset[user + 1] - in->item_first[user];
+    const hs_config *c = &pass->model->config;
+    const int64_t d = c->item_embedding_dim, hd = c->num_heads * c->dv;
+    hs_mat *const wide[] = {&s->u, &s->v, &s->q, &s->k, &s->attn, &s->gated};
+    HS_TRY(hs_pass_mat(pass, &s->x, n, d, err));
+    HS_TRY(hs_pass_mat(pass, &s->normed, n, d, err));
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        HS_TRY(hs_pass_mat(pass, wide[i], n, hd, err));
+    HS_TRY(hs_pass_mat(pass, &s->embedding, n_candidates, d, err));
+    for (int i = 0; i + 1 < c->n_head; i++)
+        HS_TRY(hs_pass_mat(pass, &s->hidden[i], n_candidates, c->head[i], err));
+    return hs_ranking_tokens_make(pass, r, n, &s->tokens, err);
 }
 
-static int64_t n_candidates(const hs_ranking_input *in, int64_t user)
+/* ---- layers ----------------------------------------------------------------------------------------------------- */
+
+/* The space's matrices, as long as the pass. */
+static space fit(const space *whole, const hs_ranking_tokens *t)
 {
-    return in->batch->cand_offset[user + 1] - in->batch->cand_offset[user];
+    space s = *whole;
+    hs_mat *const all[] = {&s.x, &s.normed, &s.u, &s.v, &s.q, &s.k, &s.attn, &s.gated};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        all[i]->rows = t->n_history + t->n_candidates;
+    s.embedding.rows = t->n_candidates;
+    for (int i = 0; i < HS_MAX_HEAD_LAYERS; i++)
+        s.hidden[i].rows = t->n_candidates;
+    return s;
 }
 
-/* How many ids feature f of a user has. */
-static int64_t n_ids(const hs_model *m, const hs_ranking_input *in, int64_t user, int f)
-{
-    return in->batch->context_length ? in->batch->context_length[user * m->config.n_context + f] : 1;
-}
-
-static int64_t n_contextual(const hs_model *m, const hs_ranking_input *in, int64_t user)
-{
-    int64_t n = 0;
-    for (int f = 0; f < m->config.n_context; f++)
-        n += n_ids(m, in, user, f);
-    return n;
-}
-
-int64_t hs_ranking_tokens(const hs_model *model, const hs_ranking_input *input, int64_t user)
-{
-    return n_contextual(model, input, user) + 2 * n_history(input, user) + n_candidates(input, user);
-}
-
-static hstu_status alloc_tokens(const hs_pass *pass, const hs_ranking_input *in, tokens *t, hstu_error *err)
-{
-    const size_t users = (size_t)(in->end - in->first);
-    *t = (tokens){.n_users = (int64_t)users};
-    t->offset = hs_arena_alloc(pass->scratch, users + 1, sizeof *t->offset);
-    t->context = hs_arena_alloc(pass->scratch, users, sizeof *t->context);
-    t->candidates = hs_arena_alloc(pass->scratch, users, sizeof *t->candidates);
-    if (!t->offset || !t->context || !t->candidates)
-        return hs_fail_nomem(err, 3 * users * sizeof *t->offset, "the forward pass");
-    t->offset[0] = 0;
-    for (int64_t b = 0; b < t->n_users; b++) {
-        t->context[b] = n_contextual(pass->model, in, in->first + b);
-        t->candidates[b] = n_candidates(in, in->first + b);
-        t->n_candidates += t->candidates[b];
-        t->offset[b + 1] = t->offset[b] + hs_ranking_tokens(pass->model, in, in->first + b);
-    }
-    t->n = t->offset[t->n_users];
-    t->row = hs_arena_alloc(pass->scratch, (size_t)t->n, sizeof *t->row);
-    t->position = hs_arena_alloc(pass->scratch, (size_t)t->n, sizeof *t->position);
-    if (!t->row || !t->position)
-        return hs_fail_nomem(err, 2 * (size_t)t->n * sizeof *t->position, "the forward pass");
-    return HSTU_OK;
-}
-
-static void look_up(const hs_model *m, const hs_ranking_input *in, int64_t user, const void **row)
-{
-    const hstu_batch *batch = in->batch;
-    const int64_t *id = batch->context ? batch->context + in->context_first[user] : NULL;
-    for (int f = 0; f < m->config.n_context; f++) {
-        for (int64_t i = n_ids(m, in, user, f); i > 0; i--)
-            *row++ = hs_table_row(m->context_table[f], *id++);
-    }
-    for (int64_t i = 0; i < n_history(in, user); i++) {
-        *row++ = hs_table_row(m->item_table, batch->item_id[in->item_first[user] + i]);
-        *row++ = hs_table_row(m->action_table, batch->action[in->action_first[user] + i]);
-    }
-    for (int64_t i = batch->cand_offset[user]; i < batch->cand_offset[user + 1]; i++)
-        *row++ = hs_table_row(m->item_table, batch->cand_id[i]);
-}
-
-/* All candidates share the position behind the history; long histories share the table's last row. */
-static hstu_status make_tokens(const hs_pass *pass, const hs_ranking_input *in, tokens *t, hstu_error *err)
-{
-    const int64_t last = pass->model->config.num_position_buckets - 1;
-    HS_TRY(alloc_tokens(pass, in, t, err));
-    for (int64_t b = 0; b < t->n_users; b++) {
-        const int64_t first = t->offset[b], length = t->offset[b + 1] - first;
-        const int64_t shared = length - t->candidates[b] < last ? length - t->candidates[b] : last;
-        look_up(pass->model, in, in->first + b, t->row + first);
-        for (int64_t i = 0; i < length; i++)
-            t->position[first + i] = i < shared ? i : shared;
-    }
-    return HSTU_OK;
-}
-
-static hstu_status embed(const hs_pass *pass, const tokens *t, hs_mat x, hstu_error *err)
+static hstu_status embed(const hs_pass *pass, const space *s, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
     return hs_op_embed(pass->dev,
         &(hs_embed_args){
-            .out = x,
-            .row = t->row,
+            .out = s->x,
+            .row = s->tokens.row,
             .row_type = pass->model->table[0].type,
             .scale = sqrtf((float)c->item_embedding_dim),
             .position = pass->model->weight.position,
             .position_rows = c->num_position_buckets,
-            .position_id = t->position,
+            .position_id = s->tokens.position,
             .bf16 = pass->model->bf16,
         },
         err);
 }
 
-/* Workspace of one layer; all layers use the same. */
-typedef struct space {
-    hs_mat normed, z, attn, gated;
-} space;
-
-static hstu_status attention(const hs_pass *pass, const tokens *t, const space *s, hstu_error *err)
+/* One of u, v, q, k for all rows of x; `block` counts them in the weight's order. */
+static hstu_status project(
+    const hs_pass *pass, const hs_ranking_layer *layer, int block, hs_mat x, hs_mat out, hstu_error *err)
 {
-    const hs_config *c = &pass->model->config;
-    const int64_t hd = c->num_heads * c->dv;
-    return hs_op_silu_attn(pass->dev,
-        &(hs_silu_attn_args){
-            .out = s->attn,
-            .v = hs_mat_cols(s->z, hd, hd),
-            .q = hs_mat_cols(s->z, 2 * hd, hd),
-            .k = hs_mat_cols(s->z, 3 * hd, hd),
-            .users = {.n_users = t->n_users, .offset = t->offset},
-            .n_context = c->contextual_mask ? t->context : NULL,
-            .n_candidates = t->candidates,
-            .n_heads = c->num_heads,
-            .dqk = c->dqk,
-            .dv = c->dv,
-            .alpha = 1.0f / sqrtf((float)c->dqk),
-            .inv_n = 1.0f / (float)c->attention_n,
-            .bf16 = pass->model->bf16,
-        },
+    const hs_packed *const w[] = {layer->u, layer->v, layer->q, layer->k};
+    return hs_op_linear(pass->dev,
+        &(hs_linear_args){.out = out,
+            .x = x,
+            .w = w[block],
+            .bias = layer->uvqk_bias ? layer->uvqk_bias + block * out.cols : NULL,
+            .act = HS_ACT_SILU,
+            .bf16 = pass->model->bf16},
         err);
 }
 
-static hstu_status run_layer(const hs_pass *pass, int64_t l, const tokens *t, const space *s, hs_mat x, hstu_error *err)
+static hs_silu_attn_args attention_of(const hs_pass *pass, const hs_ranking_request *r, const hs_kv_view *kv)
 {
     const hs_config *c = &pass->model->config;
-    const hs_ranking_layer *w = &pass->model->weight.ranking[l];
-    const float eps = (float)c->layer_norm_eps;
-    const bool bf16 = pass->model->bf16;
-    const int64_t hd = c->num_heads * c->dv;
-    static const char *const blocks[] = {"u", "v", "q", "k"};
+    return (hs_silu_attn_args){
+        .kv = *kv,
+        .history = r->history,
+        .alpha = 1.0f / sqrtf((float)c->dqk),
+        .inv_n = 1.0f / (float)c->attention_n,
+        .bf16 = pass->model->bf16,
+    };
+}
 
-    HS_TRY(hs_op_layer_norm(pass->dev,
-        &(hs_layer_norm_args){
-            .out = s->normed, .x = x, .weight = w->in_norm_weight, .bias = w->in_norm_bias, .eps = eps, .bf16 = bf16},
-        err));
-    hs_pass_trace(pass, l, "normed", s->normed);
-    HS_TRY(hs_op_linear(pass->dev,
-        &(hs_linear_args){
-            .out = s->z, .x = s->normed, .w = w->uvqk, .bias = w->uvqk_bias, .act = HS_ACT_SILU, .bf16 = bf16},
-        err));
-    for (int64_t i = 0; i < 4; i++)
-        hs_pass_trace(pass, l, blocks[i], hs_mat_cols(s->z, i * hd, hd));
-    HS_TRY(attention(pass, t, s, err));
-    hs_pass_trace(pass, l, "attn", s->attn);
-    HS_TRY(hs_op_norm_gate(pass->dev,
-        &(hs_norm_gate_args){.out = s->gated,
-            .u = hs_mat_cols(s->z, 0, hd),
-            .o = s->attn,
+static hstu_status attend_history(
+    const hs_pass *pass, const hs_ranking_request *r, const space *s, const hs_kv_view *kv, hstu_error *err)
+{
+    hs_silu_attn_args a = attention_of(pass, r, kv);
+    a.out = hs_mat_rows(s->attn, 0, s->tokens.n_history);
+    a.q = hs_mat_rows(s->q, 0, s->tokens.n_history);
+    a.users = (hs_jagged){.n_users = r->n_users, .offset = s->tokens.history_offset};
+    a.n_context = pass->model->config.contextual_mask ? r->context : NULL;
+    return hs_op_silu_attn(pass->dev, &a, err);
+}
+
+static hstu_status attend_candidates(
+    const hs_pass *pass, const hs_ranking_request *r, const space *s, const hs_kv_view *kv, hstu_error *err)
+{
+    const int64_t first = s->tokens.n_history, n = s->tokens.n_candidates;
+    hs_silu_attn_args a = attention_of(pass, r, kv);
+    a.out = hs_mat_rows(s->attn, first, n);
+    a.q = hs_mat_rows(s->q, first, n);
+    a.own_k = hs_mat_rows(s->k, first, n);
+    a.own_v = hs_mat_rows(s->v, first, n);
+    a.users = (hs_jagged){.n_users = r->n_users, .offset = s->tokens.candidate_offset};
+    return hs_op_silu_attn(pass->dev, &a, err);
+}
+
+static hstu_status gate(
+    const hs_pass *pass, const hs_ranking_layer *w, hs_mat u, hs_mat attn, hs_mat out, hstu_error *err)
+{
+    return hs_op_norm_gate(pass->dev,
+        &(hs_norm_gate_args){.out = out,
+            .u = u,
+            .o = attn,
             .weight = w->out_norm_weight,
             .bias = w->out_norm_bias,
-            .eps = eps,
-            .bf16 = bf16},
-        err));
-    hs_pass_trace(pass, l, "gated", s->gated);
-    hs_linear_args project = {.out = x, .x = s->gated, .w = w->proj, .bf16 = bf16};
-    if (c->residual)
-        project.residual = x;
-    HS_TRY(hs_op_linear(pass->dev, &project, err));
+            .eps = (float)pass->model->config.layer_norm_eps,
+            .bf16 = pass->model->bf16},
+        err);
+}
+
+/* Attention and all that follows, for the rows from `from` on: all, or candidates alone. */
+static hstu_status finish_layer(const hs_pass *pass, int64_t l, const hs_ranking_request *r, const space *s,
+    int64_t from, const hs_kv_view *kv, hstu_error *err)
+{
+    const hs_ranking_layer *w = &pass->model->weight.ranking[l];
+    const int64_t n = s->x.rows - from;
+    const hs_mat x = hs_mat_rows(s->x, from, n), normed = hs_mat_rows(s->normed, from, n);
+    const hs_mat u = hs_mat_rows(s->u, from, n), q = hs_mat_rows(s->q, from, n);
+    const hs_mat attn = hs_mat_rows(s->attn, from, n), gated = hs_mat_rows(s->gated, from, n);
+
+    HS_TRY(project(pass, w, 0, normed, u, err));
+    HS_TRY(project(pass, w, 2, normed, q, err));
+    hs_pass_trace(pass, l, "u", u);
+    hs_pass_trace(pass, l, "q", q);
+    if (from == 0 && s->tokens.n_history > 0)
+        HS_TRY(attend_history(pass, r, s, kv, err));
+    if (s->tokens.n_candidates > 0)
+        HS_TRY(attend_candidates(pass, r, s, kv, err));
+    hs_pass_trace(pass, l, "attn", attn);
+    HS_TRY(gate(pass, w, u, attn, gated, err));
+    hs_pass_trace(pass, l, "gated", gated);
+    hs_linear_args last = {.out = x, .x = gated, .w = w->proj, .bf16 = pass->model->bf16};
+    if (pass->model->config.residual)
+        last.residual = x;
+    HS_TRY(hs_op_linear(pass->dev, &last, err));
     hs_pass_trace(pass, l, "out", x);
     return HSTU_OK;
 }
 
-static hstu_status run_layers(const hs_pass *pass, const tokens *t, hs_mat x, hstu_error *err)
+static hstu_status keep_history(
+    const hs_pass *pass, const hs_ranking_request *r, const space *s, const hs_kv_view *kv, hstu_error *err)
 {
-    const hs_config *c = &pass->model->config;
-    const int64_t hd = c->num_heads * c->dv;
-    space s;
-    HS_TRY(hs_pass_mat(pass, &s.normed, t->n, c->item_embedding_dim, err));
-    HS_TRY(hs_pass_mat(pass, &s.z, t->n, 4 * hd, err));
-    HS_TRY(hs_pass_mat(pass, &s.attn, t->n, hd, err));
-    HS_TRY(hs_pass_mat(pass, &s.gated, t->n, hd, err));
-    for (int64_t l = 0; l < c->num_blocks; l++)
-        HS_TRY(run_layer(pass, l, t, &s, x, err));
-    return HSTU_OK;
+    if (s->tokens.n_history == 0)
+        return HSTU_OK;
+    return hs_op_kv_write(pass->dev,
+        &(hs_kv_write_args){.kv = *kv,
+            .k = hs_mat_rows(s->k, 0, s->tokens.n_history),
+            .v = hs_mat_rows(s->v, 0, s->tokens.n_history),
+            .users = {.n_users = r->n_users, .offset = s->tokens.history_offset},
+            .position = r->reused},
+        err);
 }
 
-/* The candidates' rows of x, normalised. */
-static hstu_status normalise_candidates(const hs_pass *pass, const tokens *t, hs_mat x, hs_mat *out, hstu_error *err)
+/* Of the histories' rows the last layer needs keys and values alone. */
+static hstu_status run_layer(
+    const hs_pass *pass, int64_t l, const hs_ranking_request *r, const space *s, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
-    int64_t *row = hs_arena_alloc(pass->scratch, (size_t)t->n_candidates, sizeof *row), n = 0;
-    if (!row)
-        return hs_fail_nomem(err, (size_t)t->n_candidates * sizeof *row, "the forward pass");
-    for (int64_t b = 0; b < t->n_users; b++) {
-        for (int64_t i = t->offset[b + 1] - t->candidates[b]; i < t->offset[b + 1]; i++)
-            row[n++] = i;
-    }
-    HS_TRY(hs_pass_mat(pass, out, n, c->item_embedding_dim, err));
-    HS_TRY(hs_op_gather(pass->dev, &(hs_gather_args){.out = *out, .x = x, .row = row}, err));
-    return hs_op_l2_norm(pass->dev,
-        &(hs_l2_norm_args){.out = *out, .x = *out, .eps = (float)c->l2_norm_eps, .bf16 = pass->model->bf16}, err);
+    const hs_ranking_layer *w = &pass->model->weight.ranking[l];
+    const int64_t from = l + 1 == c->num_blocks && !pass->trace ? s->tokens.n_history : 0;
+    const hs_kv_view kv = hs_pages_view(&pass->pages, l);
+
+    HS_TRY(hs_op_layer_norm(pass->dev,
+        &(hs_layer_norm_args){.out = s->normed,
+            .x = s->x,
+            .weight = w->in_norm_weight,
+            .bias = w->in_norm_bias,
+            .eps = (float)c->layer_norm_eps,
+            .bf16 = pass->model->bf16},
+        err));
+    hs_pass_trace(pass, l, "normed", s->normed);
+    HS_TRY(project(pass, w, 1, s->normed, s->v, err));
+    HS_TRY(project(pass, w, 3, s->normed, s->k, err));
+    hs_pass_trace(pass, l, "v", s->v);
+    hs_pass_trace(pass, l, "k", s->k);
+    HS_TRY(keep_history(pass, r, s, &kv, err));
+    return from < s->x.rows ? finish_layer(pass, l, r, s, from, &kv, err) : HSTU_OK;
 }
 
-static hstu_status predict(const hs_pass *pass, hs_mat embedding, hs_mat logits, hstu_error *err)
+/* ---- head ------------------------------------------------------------------------------------------------------- */
+
+static hstu_status predict(const hs_pass *pass, const space *s, hs_mat logits, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
     const hs_activation act = c->head_activation == HS_FFN_GELU ? HS_ACT_GELU : HS_ACT_RELU;
-    hs_mat in = embedding;
+    hs_mat in = s->embedding;
     for (int i = 0; i < c->n_head; i++) {
         const hs_head_layer *w = &pass->model->weight.head[i];
         const bool last = i + 1 == c->n_head;
-        hs_mat out = logits;
-        if (!last)
-            HS_TRY(hs_pass_mat(pass, &out, in.rows, c->head[i], err));
+        const hs_mat out = last ? logits : s->hidden[i];
         HS_TRY(hs_op_linear(pass->dev,
             &(hs_linear_args){.out = out,
                 .x = in,
@@ -244,21 +226,55 @@ static hstu_status predict(const hs_pass *pass, hs_mat embedding, hs_mat logits,
     return HSTU_OK;
 }
 
+/* All layers over the rows, and the logits of the candidates among them. */
+static hstu_status run_rows(
+    const hs_pass *pass, const hs_ranking_request *r, const space *whole, hs_mat logits, hstu_error *err)
+{
+    const hs_config *c = &pass->model->config;
+    const hs_ranking_tokens *t = &whole->tokens;
+    const space s = fit(whole, t);
+    if (s.x.rows == 0)
+        return HSTU_OK;
+    HS_TRY(embed(pass, &s, err));
+    hs_pass_trace(pass, -1, "x0", s.x);
+    for (int64_t l = 0; l < c->num_blocks; l++)
+        HS_TRY(run_layer(pass, l, r, &s, err));
+    if (t->n_candidates == 0)
+        return HSTU_OK;
+    HS_TRY(hs_op_l2_norm(pass->dev,
+        &(hs_l2_norm_args){.out = s.embedding,
+            .x = hs_mat_rows(s.x, t->n_history, t->n_candidates),
+            .eps = (float)c->l2_norm_eps,
+            .bf16 = pass->model->bf16},
+        err));
+    hs_pass_trace(pass, -1, "final_embedding", s.embedding);
+    HS_TRY(predict(pass, &s, hs_mat_rows(logits, t->first, t->n_candidates), err));
+    hs_pass_trace(pass, -1, "logits", logits);
+    return HSTU_OK;
+}
+
+/* Candidates join their histories' pass. Many of one user come in groups behind it, to which the pages of every layer are left. */
 hstu_status hs_ranking_forward(const hs_model *model, hs_device *dev, hs_arena *scratch, const hs_ranking_input *input,
     hs_mat logits, const hs_trace *trace, hstu_error *err)
 {
     hs_pass pass = {.model = model, .dev = dev, .scratch = scratch, .trace = trace};
-    tokens t;
-    hs_mat x, embedding;
-    HS_TRY(make_tokens(&pass, input, &t, err));
-    pass.rows = t.n;
-    HS_TRY(hs_pass_mat(&pass, &x, t.n, model->config.item_embedding_dim, err));
-    HS_TRY(embed(&pass, &t, x, err));
-    hs_pass_trace(&pass, -1, "x0", x);
-    HS_TRY(run_layers(&pass, &t, x, err));
-    HS_TRY(normalise_candidates(&pass, &t, x, &embedding, err));
-    hs_pass_trace(&pass, -1, "final_embedding", embedding);
-    HS_TRY(predict(&pass, embedding, logits, err));
-    hs_pass_trace(&pass, -1, "logits", logits);
+    hs_ranking_request r;
+    space s = {.x = {.data = NULL}};
+    HS_TRY(hs_ranking_request_make(&pass, input, &r, err));
+    const int64_t n_new = hs_ranking_new_tokens(&r);
+    const bool grouped = r.n_users == 1 && input->micro_batch > 0 && r.n_candidates > input->micro_batch;
+    const int64_t group = grouped ? input->micro_batch : r.n_candidates;
+    const int64_t most = !grouped ? n_new + group : n_new > group ? n_new : group;
+    HS_TRY(hs_pages_make(&pass.pages, model, scratch, r.n_users, r.history, input->kept, grouped, err));
+    HS_TRY(make_space(&pass, &r, most, group, &s, err));
+    hs_ranking_add_history(&pass, &r, &s.tokens);
+    hs_ranking_add_candidates(&pass, &r, 0, grouped ? 0 : group, &s.tokens);
+    HS_TRY(run_rows(&pass, &r, &s, logits, err));
+    hs_ranking_leave_history(&r, &s.tokens);
+    for (int64_t first = 0; grouped && first < r.n_candidates; first += group) {
+        const int64_t left = r.n_candidates - first;
+        hs_ranking_add_candidates(&pass, &r, first, left < group ? left : group, &s.tokens);
+        HS_TRY(run_rows(&pass, &r, &s, logits, err));
+    }
     return HSTU_OK;
 }

@@ -36,6 +36,14 @@ void hs_weight_pack_as(hs_weight *w, hs_packed **out, int64_t in, int64_t n, boo
         .out = out, .in = in, .n = n, .stride_in = input_first ? n : 1, .stride_out = input_first ? 1 : in};
 }
 
+void hs_weight_pack_columns(hs_weight *w, hs_packed **out, int64_t in, int64_t columns, int64_t first, int64_t n)
+{
+    if (!out)
+        return;
+    w->pack[w->n_packs++] =
+        (hs_weight_pack){.out = out, .first = first, .in = in, .n = n, .stride_in = columns, .stride_out = 1};
+}
+
 double hs_weight_xavier(double gain, int64_t fan_in, int64_t fan_out)
 {
     const int64_t fans = fan_in + fan_out;

@@ -9,11 +9,11 @@
 enum { HS_WEIGHT_NAME_BYTES = 96 };
 
 typedef struct hs_hstu_layer {
-    hs_packed *uvqk;         /* [D, 2 * H * dv + 2 * H * dqk], columns u, v, q, k */
-    hs_packed *o;            /* [H * dv, or 3 * H * dv with concat_ua, D] */
-    const float *o_bias;     /* [D] */
-    const float *time_w;     /* [num_time_buckets + 1], or NULL */
-    const float *position_w; /* [2 * N - 1], or NULL */
+    hs_packed *u, *v, *q, *k; /* [D, H * dv] the first two, [D, H * dqk]: columns of one weight, in this order */
+    hs_packed *o;             /* [H * dv, or 3 * H * dv with concat_ua, D] */
+    const float *o_bias;      /* [D] */
+    const float *time_w;      /* [num_time_buckets + 1], or NULL */
+    const float *position_w;  /* [2 * N - 1], or NULL */
 } hs_hstu_layer;
 
 typedef struct hs_sasrec_layer {
@@ -27,7 +27,7 @@ typedef struct hs_sasrec_layer {
 
 typedef struct hs_ranking_layer {
     const float *in_norm_weight, *in_norm_bias;   /* [D], or NULL: 1 and 0 */
-    hs_packed *uvqk;                              /* [D, 4 * H * d], columns u, v, q, k */
+    hs_packed *u, *v, *q, *k;                     /* [D, H * d] each: columns of one weight, in this order */
     const float *uvqk_bias;                       /* [4 * H * d], or NULL */
     const float *out_norm_weight, *out_norm_bias; /* [H * d], or NULL */
     hs_packed *proj;                              /* [H * d, D] */
@@ -68,7 +68,7 @@ typedef struct hs_weight {
     hs_init init;
     double scale;
     const float **keep; /* where the row-major values stay; NULL when they are only packed */
-    hs_weight_pack pack[2];
+    hs_weight_pack pack[4];
     int n_packs;
 } hs_weight;
 

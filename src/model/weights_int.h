@@ -15,6 +15,8 @@ __attribute__((format(printf, 5, 6))) hs_weight *hs_weight_add(
 void hs_weight_start(hs_weight *w, hs_init init, double scale);
 /* The weight is packed into *out. The whole weight is [n, in], as torch.nn.Linear stores it, or with `input_first` [in, n]. out NULL: not. */
 void hs_weight_pack_as(hs_weight *w, hs_packed **out, int64_t in, int64_t n, bool input_first);
+/* Columns first .. first + n - 1 of a weight [in, columns] are packed into *out. out NULL: not. */
+void hs_weight_pack_columns(hs_weight *w, hs_packed **out, int64_t in, int64_t columns, int64_t first, int64_t n);
 
 /* sqrt(gain / (fan_in + fan_out)): xavier's standard deviation (gain 2) or bound (gain 6). */
 double hs_weight_xavier(double gain, int64_t fan_in, int64_t fan_out);

@@ -14,11 +14,11 @@ static void add_vector(
     w->keep = keep;
 }
 
-static void add_matrix(hs_weight_builder *l, hs_packed **to, int64_t in, int64_t n, int64_t layer, const char *name)
+static hs_weight *add_matrix(hs_weight_builder *l, int64_t in, int64_t n, int64_t layer, const char *name)
 {
     hs_weight *w = hs_weight_add(l, 2, in, n, "_hstu_block._attention_layers.%" PRId64 ".%s", layer, name);
     hs_weight_start(w, HS_INIT_NORMAL, hs_weight_xavier(2.0, in, n));
-    hs_weight_pack_as(w, to, in, n, true);
+    return w;
 }
 
 static void add_layer(hs_weight_builder *l, const hs_config *c, int64_t i, hs_ranking_layer *to)
@@ -28,14 +28,19 @@ static void add_layer(hs_weight_builder *l, const hs_config *c, int64_t i, hs_ra
         add_vector(l, to ? &to->in_norm_weight : NULL, d, HS_INIT_ONE, i, "_input_layernorm_weight");
         add_vector(l, to ? &to->in_norm_bias : NULL, d, HS_INIT_ZERO, i, "_input_layernorm_bias");
     }
-    add_matrix(l, to ? &to->uvqk : NULL, d, 4 * hv, i, "_linear_uvqk_weight");
+    hs_weight *w = add_matrix(l, d, 4 * hv, i, "_linear_uvqk_weight");
+    hs_weight_pack_columns(w, to ? &to->u : NULL, d, 4 * hv, 0, hv);
+    hs_weight_pack_columns(w, to ? &to->v : NULL, d, 4 * hv, hv, hv);
+    hs_weight_pack_columns(w, to ? &to->q : NULL, d, 4 * hv, 2 * hv, hv);
+    hs_weight_pack_columns(w, to ? &to->k : NULL, d, 4 * hv, 3 * hv, hv);
     if (c->add_uvqk_bias)
         add_vector(l, to ? &to->uvqk_bias : NULL, 4 * hv, HS_INIT_ZERO, i, "_linear_uvqk_bias");
     if (c->learnable_output_layernorm) {
         add_vector(l, to ? &to->out_norm_weight : NULL, hv, HS_INIT_ONE, i, "_output_layernorm_weight");
         add_vector(l, to ? &to->out_norm_bias : NULL, hv, HS_INIT_ZERO, i, "_output_layernorm_bias");
     }
-    add_matrix(l, to ? &to->proj : NULL, hv, d, i, "_linear_proj_weight");
+    w = add_matrix(l, hv, d, i, "_linear_proj_weight");
+    hs_weight_pack_as(w, to ? &to->proj : NULL, hv, d, true);
 }
 
 /* torch.nn.Sequential numbers activations too: every second module is a Linear. */

@@ -19,7 +19,10 @@ static void add_hstu_layer(hs_weight_builder *l, const hs_config *c, int64_t i, 
 
     hs_weight *w = hs_weight_add(l, 2, d, uvqk, "%s%" PRId64 "._uvqk", prefix, i);
     hs_weight_start(w, HS_INIT_NORMAL, 0.02);
-    hs_weight_pack_as(w, to ? &to->uvqk : NULL, d, uvqk, true);
+    hs_weight_pack_columns(w, to ? &to->u : NULL, d, uvqk, 0, hv);
+    hs_weight_pack_columns(w, to ? &to->v : NULL, d, uvqk, hv, hv);
+    hs_weight_pack_columns(w, to ? &to->q : NULL, d, uvqk, 2 * hv, hqk);
+    hs_weight_pack_columns(w, to ? &to->k : NULL, d, uvqk, 2 * hv + hqk, hqk);
 
     if (c->enable_relative_attention_bias) {
         w = hs_weight_add(l, 1, c->num_time_buckets + 1, 1, "%s%" PRId64 "._rel_attn_bias._ts_w", prefix, i);

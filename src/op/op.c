@@ -1,4 +1,4 @@
-/* Typed operations: every check, then the device. */
+/* Typed operations but those over pages (op_attn.c): every check, then the device. */
 #include "op/op.h"
 
 #include "base/error.h"
@@ -104,90 +104,12 @@ hstu_status hs_op_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu
     HS_TRY(hs_op_check_pointer(op, "timestamp", a->timestamp, rows, err));
     HS_TRY(hs_op_check_pointer(op, "query_time", a->query_time, rows, err));
     for (int64_t b = 0; b < a->users.n_users; b++) {
-        HS_TRY(hs_op_check_range(op, "a user's rows", a->users.offset[b + 1] - a->users.offset[b], 0, a->n, err));
+        const int64_t user_rows = a->users.offset[b + 1] - a->users.offset[b];
+        HS_TRY(hs_op_check_range(op, "a user's rows", user_rows, 0, a->n, err));
+        HS_TRY(hs_op_check_range(op, "a user's first row", a->first ? a->first[b] : 0, 0, user_rows, err));
         HS_TRY(hs_op_check_range(op, "an offset in out", a->out_offset[b], 0, HS_OP_MAX_ELEMENTS, err));
     }
     return dev->table->time_bucket(dev, a, err);
-}
-
-/* The head sizes, the four matrices and the users of either attention. */
-static hstu_status check_attn(const char *op, const hs_mat *out, const hs_mat *q, const hs_mat *k, const hs_mat *v,
-    const hs_jagged *users, int64_t n_heads, int64_t dqk, int64_t dv, hstu_error *err)
-{
-    HS_TRY(hs_op_check_range(op, "the number of heads", n_heads, 1, 1 << 20, err));
-    HS_TRY(hs_op_check_range(op, "dqk", dqk, 1, 1 << 20, err));
-    HS_TRY(hs_op_check_range(op, "dv", dv, 1, 1 << 20, err));
-    HS_TRY(hs_op_check_mat(op, "q", q, -1, n_heads * dqk, err));
-    HS_TRY(hs_op_check_mat(op, "k", k, q->rows, n_heads * dqk, err));
-    HS_TRY(hs_op_check_mat(op, "v", v, q->rows, n_heads * dv, err));
-    HS_TRY(hs_op_check_mat(op, "out", out, q->rows, n_heads * dv, err));
-    HS_TRY(hs_op_check_apart(op, "out", out, "q", q, err));
-    HS_TRY(hs_op_check_apart(op, "out", out, "k", k, err));
-    HS_TRY(hs_op_check_apart(op, "out", out, "v", v, err));
-    return hs_op_check_users(op, users, q->rows, err);
-}
-
-/* Buckets wide enough for every user: `padded_n` columns, or the user's own rows where it is 0. */
-static hstu_status check_bias(
-    const char *op, const hs_rel_bias *bias, const hs_jagged *users, int64_t padded_n, hstu_error *err)
-{
-    HS_TRY(hs_op_check_range(op, "the bias's n", bias->n, 1, INT32_MAX, err));
-    HS_TRY(hs_op_check_range(op, "the padded length", padded_n, 0, bias->n, err));
-    HS_TRY(hs_op_check_pointer(op, "position_w", bias->position_w, 1, err));
-    HS_TRY(hs_op_check_pointer(op, "time_w", bias->time_w, 1, err));
-    HS_TRY(hs_op_check_pointer(op, "bucket", bias->bucket, users->offset[users->n_users], err));
-    HS_TRY(hs_op_check_pointer(op, "bucket_offset", bias->bucket_offset, users->n_users, err));
-    HS_TRY(hs_op_check_pointer(op, "bucket_cols", bias->bucket_cols, users->n_users, err));
-    for (int64_t b = 0; b < users->n_users; b++) {
-        const int64_t rows = users->offset[b + 1] - users->offset[b];
-        HS_TRY(hs_op_check_range(op, "a user's rows under a bias", rows, 0, bias->n, err));
-        HS_TRY(hs_op_check_range(op, "a user's bucket offset", bias->bucket_offset[b], 0, HS_OP_MAX_ELEMENTS, err));
-        if (rows > 0)
-            HS_TRY(hs_op_check_range(
-                op, "a user's bucket columns", bias->bucket_cols[b], padded_n ? padded_n : rows, INT32_MAX, err));
-    }
-    return HSTU_OK;
-}
-
-/* Candidates among each user's rows, and contextual rows among the rest. */
-static hstu_status check_row_kinds(const char *op, const hs_silu_attn_args *a, hstu_error *err)
-{
-    for (int64_t b = 0; b < a->users.n_users; b++) {
-        int64_t history = a->users.offset[b + 1] - a->users.offset[b];
-        if (a->n_candidates) {
-            HS_TRY(hs_op_check_range(op, "a user's candidates", a->n_candidates[b], 0, history, err));
-            history -= a->n_candidates[b];
-        }
-        if (a->n_context)
-            HS_TRY(hs_op_check_range(op, "a user's contextual rows", a->n_context[b], 0, history, err));
-    }
-    return HSTU_OK;
-}
-
-hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err)
-{
-    const char *op = "silu_attn";
-    HS_TRY(check_attn(op, &a->out, &a->q, &a->k, &a->v, &a->users, a->n_heads, a->dqk, a->dv, err));
-    HS_TRY(check_row_kinds(op, a, err));
-    HS_TRY(hs_op_check_finite(op, "alpha", (double)a->alpha, err));
-    HS_TRY(hs_op_check_finite(op, "inv_n", (double)a->inv_n, err));
-    if (a->bias)
-        HS_TRY(check_bias(op, a->bias, &a->users, 0, err));
-    return dev->table->silu_attn(dev, a, err);
-}
-
-hstu_status hs_op_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
-{
-    const char *op = "softmax_attn";
-    HS_TRY(check_attn(op, &a->out, &a->q, &a->k, &a->v, &a->users, a->n_heads, a->dqk, a->dv, err));
-    HS_TRY(hs_op_check_range(op, "the padded length", a->padded_n, 0, INT32_MAX, err));
-    for (int64_t b = 0; a->padded_n && b < a->users.n_users; b++) {
-        const int64_t rows = a->users.offset[b + 1] - a->users.offset[b];
-        HS_TRY(hs_op_check_range(op, "a user's rows", rows, 0, a->padded_n, err));
-    }
-    if (a->bias)
-        HS_TRY(check_bias(op, a->bias, &a->users, a->padded_n, err));
-    return dev->table->softmax_attn(dev, a, err);
 }
 
 hstu_status hs_op_gather(hs_device *dev, const hs_gather_args *a, hstu_error *err)

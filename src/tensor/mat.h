@@ -17,7 +17,7 @@ typedef struct hs_jagged {
     const int64_t *offset; /* [n_users + 1], offset[0] == 0, nondecreasing */
 } hs_jagged;
 
-/* The matrix itself, and its columns first .. first + cols - 1. */
+/* The matrix itself, its columns first .. first + cols - 1, and its rows first .. first + rows - 1. */
 static inline hs_mat hs_mat_of(float *data, int64_t rows, int64_t cols)
 {
     return (hs_mat){.data = data, .rows = rows, .cols = cols, .ld = cols};
@@ -26,6 +26,11 @@ static inline hs_mat hs_mat_of(float *data, int64_t rows, int64_t cols)
 static inline hs_mat hs_mat_cols(hs_mat m, int64_t first, int64_t cols)
 {
     return (hs_mat){.data = m.data + first, .rows = m.rows, .cols = cols, .ld = m.ld};
+}
+
+static inline hs_mat hs_mat_rows(hs_mat m, int64_t first, int64_t rows)
+{
+    return (hs_mat){.data = m.data + first * m.ld, .rows = rows, .cols = m.cols, .ld = m.ld};
 }
 
 #endif

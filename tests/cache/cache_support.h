@@ -14,8 +14,18 @@
 
 enum { PAGE_TOKENS = 32, WORDS = 2, HEAD = 3, PAGE_BYTES = PAGE_TOKENS * 8, TOKENS_MOST = 256 };
 
-static const hs_cache_shape support_shape = {
-    .page_tokens = PAGE_TOKENS, .page_bytes = PAGE_BYTES, .words_per_token = WORDS, .n_head_words = HEAD};
+/* A row is a number. */
+static inline void clear_rows(void *ctx, char *page, int64_t from)
+{
+    (void)ctx;
+    memset(page + from * 8, 0, (size_t)(PAGE_TOKENS - from) * 8);
+}
+
+static const hs_cache_shape support_shape = {.page_tokens = PAGE_TOKENS,
+    .page_bytes = PAGE_BYTES,
+    .words_per_token = WORDS,
+    .n_head_words = HEAD,
+    .clear = clear_rows};
 
 /* The smallest budget that holds n_pages, in steps of 32 bytes; in larger ones while far from it. */
 static inline hs_cache *open_pages(uint64_t n_pages)

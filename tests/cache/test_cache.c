@@ -406,22 +406,6 @@ static void test_dropped_users_live_until_their_requests_end(void **state)
     hs_cache_close(cache);
 }
 
-static void test_a_partly_filled_page_holds_no_other_users_rows(void **state)
-{
-    (void)state;
-    hs_cache *cache = open_pages(2);
-    assert_int_equal(serve(cache, make_story(1, 64)), 0);
-    visit v;
-    for (int64_t user = 2; user < 5; user++) {
-        start(cache, &v, make_story(user, 32 + user));
-        for (int64_t i = user * 8; i < PAGE_BYTES; i++)
-            assert_int_equal(v.page[1][i], 0);
-        finish(cache, &v);
-        assert_int_equal(serve(cache, make_story(user, 60)), 32 + user);
-    }
-    hs_cache_close(cache);
-}
-
 static void test_no_choice_of_ids_makes_long_buckets(void **state)
 {
     (void)state;
@@ -458,7 +442,6 @@ int main(void)
         cmocka_unit_test(test_the_least_recently_used_go),
         cmocka_unit_test(test_nobody_is_evicted_in_vain),
         cmocka_unit_test(test_dropped_users_live_until_their_requests_end),
-        cmocka_unit_test(test_a_partly_filled_page_holds_no_other_users_rows),
         cmocka_unit_test(test_no_choice_of_ids_makes_long_buckets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,11 @@
-/* Attention with contextual rows and candidates, in float32 and bfloat16: bit for bit against the contract's own chains
- * (scores, SiLU and softmax by the instruction set's kernels, one element or row at a time), and what rows must not
- * depend on. */
-#include "bf16_test.h"
+/* Attention of contextual rows, causal rows and candidates, in float32 and bfloat16, over pages of either type: bit for
+ * bit against the contract's own chains (scores, SiLU and softmax by the instruction set's kernels, one element or row at
+ * a time), and what rows must not depend on. */
+#include "kv_test.h"
 
 enum { MAX_USERS = 8, MAX_ROWS = 700, BIAS_N = 700 };
 
+/* Of a user's `length` rows the last `candidates` are candidates, the others history. */
 typedef struct users {
     int64_t n, length[MAX_USERS], context[MAX_USERS], candidates[MAX_USERS];
 } users;
@@ -15,6 +16,8 @@ typedef struct attn_case {
     int64_t n_heads, dqk, dv;
     float alpha, inv_n;
     bool with_bias, bf16, softmax;
+    int64_t page_tokens;
+    hs_dtype page_type;
     hs_mat q, k, v, position, time;
     uint8_t *bucket;
     int64_t bucket_offset[MAX_USERS], bucket_cols[MAX_USERS];
@@ -31,8 +34,8 @@ static void case_new(attn_case *c, fill kind)
     }
     const int64_t rows = c->offset[c->users.n], qk = c->n_heads * c->dqk, v = c->n_heads * c->dv;
     c->q = bf16_mat_new(rows, qk, qk + 1, kind, 70);
-    c->k = bf16_mat_new(rows, qk, qk + 3, kind, 71);
-    c->v = bf16_mat_new(rows, v, v + 2, kind, 72);
+    c->k = mat_new(rows, qk, qk + 3, kind, 71);
+    c->v = mat_new(rows, v, v + 2, kind, 72);
     c->position = mat_new(1, 2 * BIAS_N - 1, 2 * BIAS_N - 1, kind, 73);
     c->time = mat_new(1, 129, 129, kind, 74);
     c->bucket = hs_alloc((size_t)n_buckets, 1);
@@ -52,45 +55,88 @@ static void case_free(attn_case *c)
     hs_free(c->bucket);
 }
 
-static hs_mat run(hs_device *dev, const attn_case *c)
+/* The rows of m that are history, or candidates, of all users one behind the other; offset [n + 1]. */
+static hs_mat part_of(const attn_case *c, const hs_mat *m, bool candidates, int64_t *offset)
 {
-    hs_mat out = mat_out(c->q.rows, c->n_heads * c->dv, c->n_heads * c->dv + 2);
+    hs_mat part = mat_out(m->rows, m->cols, m->ld);
+    part.rows = offset[0] = 0;
+    for (int64_t b = 0; b < c->users.n; b++) {
+        const int64_t history = c->users.length[b] - c->users.candidates[b];
+        for (int64_t i = candidates ? history : 0; i < (candidates ? c->users.length[b] : history); i++)
+            memcpy(part.data + part.rows++ * part.ld, m->data + (c->offset[b] + i) * m->ld,
+                (size_t)m->cols * sizeof(float));
+        offset[b + 1] = part.rows;
+    }
+    return part;
+}
+
+static void run_part(hs_device *dev, const attn_case *c, const kv_pages *pages, const int64_t *history, bool candidates,
+    const hs_mat *out)
+{
+    int64_t offset[MAX_USERS + 1];
+    hs_mat q = part_of(c, &c->q, candidates, offset), k = part_of(c, &c->k, candidates, offset);
+    hs_mat v = part_of(c, &c->v, candidates, offset), part = mat_out(q.rows, out->cols, out->ld);
     const hs_rel_bias bias = {.position_w = c->position.data,
         .n = BIAS_N,
         .time_w = c->time.data,
         .bucket = c->bucket,
         .bucket_offset = c->bucket_offset,
         .bucket_cols = c->bucket_cols};
-    const hs_jagged jagged = {.n_users = c->users.n, .offset = c->offset};
-    const hs_silu_attn_args silu = {.out = out,
-        .q = c->q,
-        .k = c->k,
-        .v = c->v,
+    const hs_jagged jagged = {.n_users = c->users.n, .offset = offset};
+    const hs_silu_attn_args silu = {.out = part,
+        .q = q,
+        .own_k = candidates ? k : (hs_mat){0},
+        .own_v = candidates ? v : (hs_mat){0},
+        .kv = pages->view,
         .users = jagged,
-        .n_context = c->users.context,
-        .n_candidates = c->users.candidates,
-        .n_heads = c->n_heads,
-        .dqk = c->dqk,
-        .dv = c->dv,
+        .history = history,
+        .n_context = candidates ? NULL : c->users.context,
         .alpha = c->alpha,
         .inv_n = c->inv_n,
-        .bias = c->with_bias ? &bias : NULL,
+        .bias = c->with_bias && !candidates ? &bias : NULL,
         .bf16 = c->bf16};
-    const hs_softmax_attn_args softmax = {.out = out,
-        .q = c->q,
-        .k = c->k,
-        .v = c->v,
+    const hs_softmax_attn_args softmax = {.out = part,
+        .q = q,
+        .kv = pages->view,
         .users = jagged,
-        .n_heads = c->n_heads,
-        .dqk = c->dqk,
-        .dv = c->dv,
+        .history = history,
         .scale = c->alpha,
         .bias = c->with_bias ? &bias : NULL,
         .bf16 = c->bf16};
     assert_int_equal(
         c->softmax ? dev->table->softmax_attn(dev, &softmax, NULL) : dev->table->silu_attn(dev, &silu, NULL), HSTU_OK);
-    mat_check_gaps(&out);
+    mat_check_gaps(&part);
+    for (int64_t b = 0; b < c->users.n; b++) {
+        for (int64_t i = offset[b]; i < offset[b + 1]; i++)
+            memcpy(out->data + (c->offset[b] + (candidates ? history[b] : 0) + i - offset[b]) * out->ld,
+                part.data + i * part.ld, (size_t)out->cols * sizeof(float));
+    }
+    hs_free(q.data);
+    hs_free(k.data);
+    hs_free(v.data);
+    hs_free(part.data);
+}
+
+static hs_mat run(hs_device *dev, const attn_case *c)
+{
+    hs_mat out = mat_out(c->q.rows, c->n_heads * c->dv, c->n_heads * c->dv + 2);
+    int64_t history[MAX_USERS];
+    for (int64_t b = 0; b < c->users.n; b++)
+        history[b] = c->users.length[b] - c->users.candidates[b];
+    const hs_kv_shape shape = {
+        .type = c->page_type, .page_tokens = c->page_tokens, .n_heads = c->n_heads, .dqk = c->dqk, .dv = c->dv};
+    kv_pages pages = kv_of(shape, &c->k, &c->v, c->offset, history, c->users.n);
+    run_part(dev, c, &pages, history, false, &out);
+    if (!c->softmax)
+        run_part(dev, c, &pages, history, true, &out);
+    kv_free(&pages);
     return out;
+}
+
+/* A key or value as the pages hold it. */
+static float stored(const attn_case *c, float x)
+{
+    return c->page_type == HS_BF16 ? to_bf16(x) : x;
 }
 
 static bool sees(const attn_case *c, int64_t b, int64_t i, int64_t j)
@@ -106,20 +152,23 @@ static int64_t weights(
     const attn_case *c, const hs_cpu_kernels *k, int64_t b, int64_t i, int64_t h, float *weight, int64_t *row)
 {
     const int64_t base = c->offset[b];
+    const bool with_bias = c->with_bias && i < c->users.length[b] - c->users.candidates[b];
     float bias[MAX_ROWS];
     int64_t n = 0;
     for (int64_t j = 0; j < c->users.length[b]; j++) {
         if (!sees(c, b, i, j))
             continue;
         row[n] = base + j;
-        weight[n] =
-            chain(c->q.data + (base + i) * c->q.ld + h * c->dqk, c->k.data + row[n] * c->k.ld + h * c->dqk, 1, c->dqk);
+        weight[n] = 0.0f;
+        for (int64_t t = h * c->dqk; t < (h + 1) * c->dqk; t++)
+            weight[n] =
+                fmaf(c->q.data[(base + i) * c->q.ld + t], stored(c, c->k.data[row[n] * c->k.ld + t]), weight[n]);
         bias[n++] = c->position.data[BIAS_N - 1 + j - i] +
                     c->time.data[c->bucket[c->bucket_offset[b] + i * c->bucket_cols[b] + j]];
     }
     for (int64_t j = 0; j < n && !c->softmax; j++) {
         const hs_silu_tile t = {.x = &weight[j],
-            .bias = c->with_bias ? &bias[j] : NULL,
+            .bias = with_bias ? &bias[j] : NULL,
             .ld = 1,
             .alpha = c->alpha,
             .scale = c->bf16 ? 1.0f : c->inv_n,
@@ -129,7 +178,7 @@ static int64_t weights(
         k->silu(&t);
     }
     if (c->softmax)
-        k->softmax(weight, c->with_bias ? bias : NULL, c->alpha, n);
+        k->softmax(weight, with_bias ? bias : NULL, c->alpha, n);
     for (int64_t j = 0; j < n && c->bf16; j++)
         weight[j] = to_bf16(weight[j]);
     return n;
@@ -146,7 +195,7 @@ static void check_user(const attn_case *c, const hs_mat *out, int isa, int64_t b
             for (int64_t o = h * c->dv; o < (h + 1) * c->dv; o++) {
                 float want = 0.0f;
                 for (int64_t j = 0; j < n; j++)
-                    want = fmaf(weight[j], c->v.data[row[j] * c->v.ld + o], want);
+                    want = fmaf(weight[j], stored(c, c->v.data[row[j] * c->v.ld + o]), want);
                 if (c->bf16)
                     want = to_bf16(c->softmax ? want : c->inv_n * want);
                 const float got = out->data[(c->offset[b] + i) * out->ld + o];
@@ -160,9 +209,11 @@ static void check_user(const attn_case *c, const hs_mat *out, int isa, int64_t b
 
 static void check_case(attn_case c, fill kind)
 {
-    for (int variant = 0; variant < 4; variant++) {
+    for (int variant = 0; variant < 6; variant++) {
         c.bf16 = variant & 1;
         c.with_bias = variant & 2;
+        c.page_type = variant == 0 || variant == 2 ? HS_F32 : HS_BF16; /* 4: float32 rounded for the pages */
+        c.page_tokens = variant % 3 ? 64 : 32;
         case_new(&c, kind);
         FOR_EACH_ISA(isa)
         {
@@ -233,7 +284,9 @@ static void test_candidates_apart(void **state)
             .dv = 8,
             .alpha = 0.35f,
             .inv_n = 0.01f,
-            .bf16 = bf16};
+            .bf16 = bf16,
+            .page_tokens = 32,
+            .page_type = bf16 ? HS_BF16 : HS_F32};
         case_new(&c, FILL_SIGNED);
         FOR_EACH_ISA(isa)
         {
@@ -280,7 +333,9 @@ static void test_candidates_poison(void **state)
             .dqk = 8,
             .dv = 8,
             .alpha = 0.35f,
-            .inv_n = 0.01f};
+            .inv_n = 0.01f,
+            .page_tokens = 32,
+            .page_type = HS_F32};
         case_new(&c, FILL_SIGNED);
         hs_device *dev = device_new(isa, 1);
         hs_mat before = run(dev, &c);

@@ -1,5 +1,5 @@
 /* Both attentions of every instruction set against double, and their independence of batch and threads. */
-#include "kernel_test.h"
+#include "kv_test.h"
 
 enum { N = 150, MAX_USERS = 8 };
 
@@ -56,11 +56,16 @@ static hs_mat run(hs_device *dev, const attn_case *c, int64_t first, int64_t n_u
     int64_t offset[MAX_USERS + 1];
     for (int64_t b = 0; b <= n_users; b++)
         offset[b] = c->offset[first + b] - base;
+    int64_t history[MAX_USERS];
+    for (int64_t b = 0; b < n_users; b++)
+        history[b] = offset[b + 1] - offset[b];
     hs_mat part[3] = {c->q, c->k, c->v};
     for (int i = 0; i < 3; i++) {
         part[i].data += base * part[i].ld;
         part[i].rows = rows;
     }
+    const hs_kv_shape shape = {.type = HS_F32, .page_tokens = 32, .n_heads = c->n_heads, .dqk = c->dqk, .dv = c->dv};
+    kv_pages pages = kv_of(shape, &part[1], &part[2], offset, history, n_users);
     hs_mat out = mat_out(rows, c->n_heads * c->dv, c->n_heads * c->dv + 2);
     const hs_rel_bias bias = {.position_w = c->position.data,
         .n = N,
@@ -71,29 +76,24 @@ static hs_mat run(hs_device *dev, const attn_case *c, int64_t first, int64_t n_u
     const hs_jagged users = {.n_users = n_users, .offset = offset};
     const hs_silu_attn_args silu = {.out = out,
         .q = part[0],
-        .k = part[1],
-        .v = part[2],
+        .kv = pages.view,
         .users = users,
-        .n_heads = c->n_heads,
-        .dqk = c->dqk,
-        .dv = c->dv,
+        .history = history,
         .alpha = 1.0f,
         .inv_n = 1.0f / N,
         .bias = c->with_bias ? &bias : NULL};
     const hs_softmax_attn_args softmax = {.out = out,
         .q = part[0],
-        .k = part[1],
-        .v = part[2],
+        .kv = pages.view,
         .users = users,
-        .n_heads = c->n_heads,
-        .dqk = c->dqk,
-        .dv = c->dv,
+        .history = history,
         .scale = 0.3f,
         .padded_n = c->padded_n,
         .bias = c->with_bias ? &bias : NULL};
     assert_int_equal(
         c->softmax ? dev->table->softmax_attn(dev, &softmax, NULL) : dev->table->silu_attn(dev, &silu, NULL), HSTU_OK);
     mat_check_gaps(&out);
+    kv_free(&pages);
     return out;
 }
 
@@ -194,7 +194,7 @@ static void test_silu_attn(void **state)
     check_case((attn_case){.n_heads = 2, .dqk = 16, .dv = 20, .with_bias = true}, LONG, 2, FILL_POSITIVE);
 }
 
-/* Head sizes so wide that only few keys are packed at a time: the sums pass through memory between blocks. */
+/* Head sizes so wide that a block has few keys: the sums pass through memory between blocks. */
 static void test_silu_attn_key_blocks(void **state)
 {
     (void)state;

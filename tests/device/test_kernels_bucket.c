@@ -60,8 +60,9 @@ static void test_small_and_huge(void **state)
     assert_int_equal(hs_bucket_of(&index, 1000, 5), 5);
 }
 
-/* Spec 2.6 word by word: t is rows, query time, zeros; row i compares t[min(i + 1, n - 1)] with every t[j]. */
-static void check_matrix(bool all_columns, int threads)
+/* Spec 2.6 word by word: t is rows, query time, zeros; row i compares t[min(i + 1, n - 1)] with every t[j]. Rows before
+ * first[b] are left out. */
+static void check_matrix(bool all_columns, const int64_t *first, int threads)
 {
     enum { N = 12, USERS = 4 };
     const int64_t offset[USERS + 1] = {0, 3, 3, 15, 16};
@@ -72,7 +73,8 @@ static void check_matrix(bool all_columns, int threads)
     for (int b = 0; b < USERS; b++) {
         const int64_t rows = offset[b + 1] - offset[b];
         out_offset[b] = size;
-        size += rows * (all_columns ? N : rows) + 1; /* one byte between users that nobody may write */
+        size += (rows - (first ? first[b] : 0)) * (all_columns ? N : rows) +
+                1; /* one byte between users that nobody may write */
     }
     uint8_t *out = hs_alloc((size_t)size, 1), *want = hs_alloc((size_t)size, 1);
     assert_true(out && want);
@@ -84,12 +86,13 @@ static void check_matrix(bool all_columns, int threads)
         for (int64_t j = 0; j < rows; j++)
             t[j] = timestamp[offset[b] + j];
         t[rows] = query_time[b];
-        for (int64_t i = 0; i < rows; i++) {
+        const int64_t begin = first ? first[b] : 0;
+        for (int64_t i = begin; i < rows; i++) {
             for (int64_t j = 0; j < cols; j++) {
                 const int64_t now = t[i + 1 < N - 1 ? i + 1 : N - 1];
                 int64_t delta = 0;
                 (void)__builtin_sub_overflow(now, t[j], &delta);
-                want[out_offset[b] + i * cols + j] = (uint8_t)bucket_of(delta);
+                want[out_offset[b] + (i - begin) * cols + j] = (uint8_t)bucket_of(delta);
             }
         }
     }
@@ -97,6 +100,7 @@ static void check_matrix(bool all_columns, int threads)
     const hs_time_bucket_args a = {.out = out,
         .out_offset = out_offset,
         .users = {.n_users = USERS, .offset = offset},
+        .first = first,
         .timestamp = timestamp,
         .query_time = query_time,
         .n = N,
@@ -112,10 +116,14 @@ static void check_matrix(bool all_columns, int threads)
 static void test_matrix(void **state)
 {
     (void)state;
-    check_matrix(false, 1);
-    check_matrix(false, 3);
-    check_matrix(true, 1);
-    check_matrix(true, 3);
+    const int64_t some[] = {2, 0, 5, 1}, last[] = {3, 0, 11, 0};
+    const int64_t *first[] = {NULL, some, last};
+    for (int f = 0; f < 3; f++) {
+        check_matrix(false, first[f], 1);
+        check_matrix(false, first[f], 3);
+        check_matrix(true, first[f], 1);
+        check_matrix(true, first[f], 3);
+    }
 }
 
 int main(void)

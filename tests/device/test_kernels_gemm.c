@@ -54,7 +54,7 @@ static void gemm_case(int isa, const int64_t *size, fill kind, bool packed)
     half.k = k / 3;
     kernels->gemm(&half);
     half.a += half.k;
-    half.b += half.k * half.ldb;
+    half.b = (const float *)g.b + half.k * half.ldb;
     half.k = k - half.k;
     half.accumulate = true;
     kernels->gemm(&half);

@@ -168,6 +168,40 @@ static inline void ranking_close(ranking_case *c)
     remove_folder(c->files.folder);
 }
 
+/* A pass computes the histories of all users, then the candidates of all; the reference has each user's candidates behind its
+ * history. Turns the stages with a row for each token, of which users lack the first reused[b], into the reference's order. */
+static inline void ranking_reorder(stages *s, const ranking_case *c, const hs_ranking_input *in, const int64_t *reused)
+{
+    const hs_model *m = &c->model->model;
+    const hstu_batch *b = in->batch;
+    int64_t history[16], n_history = 0;
+    for (size_t u = 0; u < b->n_users; u++) {
+        history[u] = hs_ranking_history(m, in, (int64_t)u) - (reused ? reused[u] : 0);
+        n_history += history[u];
+    }
+    for (int i = 0; i < s->n; i++) {
+        stage *t = &s->item[i];
+        if (t->rows != n_history + c->batch.n_candidates || strcmp(t->name, "logits") == 0 ||
+            strcmp(t->name, "final_embedding") == 0)
+            continue;
+        const size_t row = (size_t)t->cols * sizeof(float);
+        float *sorted = hs_alloc((size_t)t->rows, row), *to = sorted;
+        const float *from = t->data, *candidates = t->data + n_history * t->cols;
+        assert_non_null(sorted);
+        for (size_t u = 0; u < b->n_users; u++) {
+            const int64_t n = b->cand_offset[u + 1] - b->cand_offset[u];
+            memcpy(to, from, (size_t)history[u] * row);
+            to += history[u] * t->cols;
+            from += history[u] * t->cols;
+            memcpy(to, candidates, (size_t)n * row);
+            to += n * t->cols;
+            candidates += n * t->cols;
+        }
+        hs_free(t->data);
+        t->data = sorted;
+    }
+}
+
 /* [candidates, classes], freed with hs_free. */
 static inline float *ranking_logits(ranking_case *c, const hstu_batch *batch, size_t *n)
 {

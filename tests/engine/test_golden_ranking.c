@@ -22,6 +22,7 @@ static void trace_ranking(ranking_case *c, stages *out)
     assert_ok(hs_ranking_forward(m, c->session->whole.dev, &arena, &input,
                   hs_mat_of(logits, c->batch.n_candidates, classes), &trace, &err),
         &err);
+    ranking_reorder(out, c, &input, NULL);
     hs_arena_free(&arena);
     hs_free(logits);
 }

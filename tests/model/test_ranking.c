@@ -120,9 +120,9 @@ static void test_users_without_tokens(void **state)
     batch.context_length = length;
     const hs_ranking_input in = {
         .batch = &batch, .end = USERS, .item_first = offset, .action_first = offset, .context_first = place};
-    assert_int_equal(hs_ranking_tokens(&model, &in, 0), 3 + 2 * 2 + 2);
-    assert_int_equal(hs_ranking_tokens(&model, &in, 1), 0);
-    assert_int_equal(hs_ranking_tokens(&model, &in, 2), 1 + 1);
+    assert_int_equal(hs_ranking_history(&model, &in, 0), 3 + 2 * 2);
+    assert_int_equal(hs_ranking_history(&model, &in, 1), 0);
+    assert_int_equal(hs_ranking_history(&model, &in, 2), 1);
     run(&model, &batch, 1, 2, place, alone);
     run(&model, &batch, 0, 0, place, alone);
     run(&model, &batch, 0, USERS, place, all);

@@ -172,6 +172,65 @@ static void test_time_bucket(void **state)
     REFUSES(time_bucket, good, x.out_offset = negative, "-1");
     REFUSES(time_bucket, good, x.query_time = NULL, "query_time");
     REFUSES(time_bucket, good, x.timestamp = NULL, "timestamp");
+    REFUSES(time_bucket, good, x.first = late, "first row must be 0 to 1, but is 2");
+    REFUSES(time_bucket, good, x.first = negative, "first row must be 0 to 1, but is -1");
+    hs_time_bucket_args behind = good; /* all rows of both users are skipped */
+    const int64_t all[2] = {2, 1};
+    memset(out, 0xee, sizeof out);
+    behind.first = all;
+    assert_int_equal(hs_op_time_bucket(dev, &behind, &err), HSTU_OK);
+    assert_true(out[0] == 0xee && out[4] == 0xee);
+}
+
+/* Two heads of one dimension, three users' worth of pages of which the second is missing. */
+static _Alignas(64) char page_memory[2][1024];
+static char *const pages[4] = {page_memory[0], NULL, page_memory[1], page_memory[1] + 4};
+static const int64_t first_page[2] = {0, 2};
+static const hs_kv_view view = {.shape = {.type = HS_F32, .page_tokens = 32, .n_heads = 2, .dqk = 1, .dv = 1},
+    .page = pages,
+    .first_page = first_page};
+
+static void test_kv_write(void **state)
+{
+    (void)state;
+    float m[3 * 4] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    const int64_t offset[3] = {0, 2, 3}, short_offset[3] = {0, 2, 2}, missing[2] = {0, 4}, unaligned[2] = {0, 3};
+    const int64_t negative[2] = {0, -1}, far[2] = {31, 0}, last[2] = {30, 31}, many[2] = {3, 1},
+                  huge[2] = {INT64_MAX, 0};
+    const hs_mat all = hs_mat_of(m, 3, 4);
+    const hs_kv_write_args good = {.kv = view,
+        .k = hs_mat_cols(all, 0, 2),
+        .v = hs_mat_cols(all, 2, 2),
+        .users = {.n_users = 2, .offset = offset}};
+    assert_int_equal(hs_op_kv_write(dev, &good, &err), HSTU_OK);
+    hs_kv_write_args at = good;
+    at.position = last;
+    assert_int_equal(hs_op_kv_write(dev, &at, &err), HSTU_OK);
+    REFUSES(kv_write, good, x.kv.shape.type = HS_F16, "fp32 or bf16");
+    REFUSES(kv_write, good, x.kv.shape.page_tokens = 0, "tokens in a page must be 32 to 65536, but is 0");
+    REFUSES(kv_write, good, x.kv.shape.page_tokens = 48, "multiple of 32, but is 48");
+    REFUSES(kv_write, good, x.kv.shape.page_tokens = 1 << 17, "but is 131072");
+    REFUSES(kv_write, good, x.kv.shape.n_heads = 0, "heads");
+    REFUSES(kv_write, good, x.kv.shape.dqk = 0, "dqk");
+    REFUSES(kv_write, good, x.kv.shape.dv = INT64_MAX, "dv");
+    REFUSES(kv_write, good, x.k.cols = 1, "k must be [3, 2]");
+    REFUSES(kv_write, good, x.v.rows = 2, "v must be [3, 2]");
+    REFUSES(kv_write, good, x.users.offset = short_offset, "end");
+    REFUSES(kv_write, good, x.n_rows = many, "rows to write must be 0 to 2, but is 3");
+    REFUSES(kv_write, good, x.n_rows = negative, "-1");
+    REFUSES(kv_write, good, x.position = negative, "position");
+    REFUSES(kv_write, good, x.position = huge, "position");
+    REFUSES(kv_write, good, x.position = far, "page 1 of user 0 is missing");
+    REFUSES(kv_write, good, x.kv.page = NULL, "list of pages");
+    REFUSES(kv_write, good, x.kv.first_page = NULL, "first_page");
+    REFUSES(kv_write, good, x.kv.first_page = negative, "first page");
+    REFUSES(kv_write, good, x.kv.first_page = unaligned, "aligned to 64 bytes");
+    hs_kv_write_args fewer = good; /* where no row is written no page is needed */
+    const int64_t one[2] = {1, 0};
+    fewer.position = far;
+    fewer.n_rows = one;
+    fewer.kv.first_page = missing;
+    assert_int_equal(hs_op_kv_write(dev, &fewer, &err), HSTU_OK);
 }
 
 static void test_attn(void **state)
@@ -180,7 +239,7 @@ static void test_attn(void **state)
     float m[3 * 8] = {0}, position_w[7] = {0}, time_w[129] = {0};
     const uint8_t bucket[12] = {0};
     const int64_t offset[3] = {0, 2, 3}, short_offset[3] = {0, 2, 2}, bucket_offset[2] = {0, 4}, cols[2] = {2, 1};
-    const int64_t few[2] = {1, 1}, wide[2] = {4, 4}, none[2] = {0, 0}, negative[2] = {0, -1};
+    const int64_t few[2] = {1, 1}, wide[2] = {4, 4}, negative[2] = {0, -1}, longer[2] = {33, 1}, none[2] = {0, 0};
     hs_rel_bias bias = {.position_w = position_w,
         .n = 4,
         .time_w = time_w,
@@ -190,65 +249,67 @@ static void test_attn(void **state)
     const hs_mat all = hs_mat_of(m, 3, 8);
     const hs_silu_attn_args good = {.out = hs_mat_cols(all, 6, 2),
         .q = hs_mat_cols(all, 0, 2),
-        .k = hs_mat_cols(all, 2, 2),
-        .v = hs_mat_cols(all, 4, 2),
+        .kv = view,
         .users = {.n_users = 2, .offset = offset},
-        .n_heads = 2,
-        .dqk = 1,
-        .dv = 1,
+        .history = cols,
         .alpha = 1,
         .inv_n = 1,
         .bias = &bias};
     assert_int_equal(hs_op_silu_attn(dev, &good, &err), HSTU_OK);
-    REFUSES(silu_attn, good, x.n_heads = 0, "heads");
-    REFUSES(silu_attn, good, x.dqk = 2, "q must be [3, 4]");
-    REFUSES(silu_attn, good, x.dv = 0, "dv");
-    REFUSES(silu_attn, good, x.k.rows = 2, "k must be");
-    REFUSES(silu_attn, good, x.v.cols = 1, "v must be");
+    REFUSES(silu_attn, good, x.kv.shape.n_heads = 0, "heads");
+    REFUSES(silu_attn, good, x.kv.shape.page_tokens = 33, "multiple of 32, but is 33");
+    REFUSES(silu_attn, good, x.kv.shape.dqk = 2, "q must be [3, 4]");
+    REFUSES(silu_attn, good, x.kv.shape.dv = 0, "dv");
     REFUSES(silu_attn, good, x.out.cols = 1, "out must be");
     REFUSES(silu_attn, good, x.out = x.q, "out and q overlap");
-    REFUSES(silu_attn, good, x.out = hs_mat_cols(all, 5, 2), "out and v overlap");
+    REFUSES(silu_attn, good, x.out = hs_mat_cols(all, 1, 2), "out and q overlap");
     REFUSES(silu_attn, good, x.users.offset = short_offset, "end");
+    REFUSES(silu_attn, good, x.history = NULL, "history is missing");
+    REFUSES(silu_attn, good, x.history = few, "history must be 2 to");
+    REFUSES(silu_attn, good, x.history = longer, "page 1 of user 0 is missing");
+    REFUSES(silu_attn, good, x.kv.page = NULL, "list of pages");
+    REFUSES(silu_attn, good, x.kv.first_page = NULL, "first_page");
     REFUSES(silu_attn, good, x.alpha = NAN, "alpha must be finite");
     REFUSES(silu_attn, good, x.inv_n = -INFINITY, "inv_n must be finite");
-    REFUSES(silu_attn, good, x.n_candidates = wide, "candidates must be 0 to 2, but is 4");
-    REFUSES(silu_attn, good, x.n_candidates = negative, "candidates must be 0 to 1, but is -1");
-    REFUSES(silu_attn, good, x.n_context = wide, "contextual rows must be 0 to 2, but is 4");
-    REFUSES(silu_attn, good, x.n_context = negative, "contextual rows must be 0 to 1, but is -1");
-    REFUSES(silu_attn, good, x.n_context = cols; x.n_candidates = few, "contextual rows must be 0 to 1, but is 2");
-    hs_silu_attn_args kinds = good;
-    kinds.n_context = few;
-    kinds.n_candidates = none;
-    assert_int_equal(hs_op_silu_attn(dev, &kinds, &err), HSTU_OK);
-    kinds.n_candidates = cols;
-    kinds.n_context = none;
-    assert_int_equal(hs_op_silu_attn(dev, &kinds, &err), HSTU_OK);
+    REFUSES(silu_attn, good, x.n_context = wide, "contextual tokens must be 0 to 2, but is 4");
+    REFUSES(silu_attn, good, x.n_context = negative, "contextual tokens must be 0 to 1, but is -1");
     REFUSES(silu_attn, good, bias.time_w = NULL, "time_w");
     bias.time_w = time_w;
-    REFUSES(silu_attn, good, bias.n = 1, "rows");
+    REFUSES(silu_attn, good, bias.n = 1, "history under a bias");
     bias.n = 4;
     REFUSES(silu_attn, good, bias.bucket_cols = few, "columns");
     bias.bucket_cols = cols;
 
-    hs_softmax_attn_args softmax = {.out = good.out,
-        .q = good.q,
-        .k = good.k,
-        .v = good.v,
-        .users = good.users,
-        .n_heads = 2,
-        .dqk = 1,
-        .dv = 1,
-        .scale = 1,
-        .bias = &bias};
+    hs_silu_attn_args candidates = good;
+    candidates.bias = NULL;
+    candidates.history = none; /* fewer than rows */
+    candidates.own_k = hs_mat_cols(all, 2, 2);
+    candidates.own_v = hs_mat_cols(all, 4, 2);
+    assert_int_equal(hs_op_silu_attn(dev, &candidates, &err), HSTU_OK);
+    REFUSES(silu_attn, candidates, x.own_k.data = NULL, "own_k is missing");
+    REFUSES(silu_attn, candidates, x.own_v = (hs_mat){0}, "own_v must be");
+    REFUSES(silu_attn, candidates, x.own_k.cols = 1, "own_k must be");
+    REFUSES(silu_attn, candidates, x.own_v.rows = 2, "own_v must be");
+    REFUSES(silu_attn, candidates, x.out = hs_mat_cols(all, 3, 2), "out and own_k overlap");
+    REFUSES(silu_attn, candidates, x.out = hs_mat_cols(all, 5, 2), "out and own_v overlap");
+    REFUSES(silu_attn, candidates, x.bias = &bias, "without a bias");
+    REFUSES(silu_attn, candidates, x.n_context = none, "without n_context");
+    REFUSES(silu_attn, candidates, x.history = negative, "history must be 0 to");
+
+    hs_softmax_attn_args softmax = {
+        .out = good.out, .q = good.q, .kv = view, .users = good.users, .history = cols, .scale = 1, .bias = &bias};
     assert_int_equal(hs_op_softmax_attn(dev, &softmax, &err), HSTU_OK);
     REFUSES(softmax_attn, softmax, x.padded_n = 4, "columns");
+    REFUSES(softmax_attn, softmax, x.history = few, "history must be 2 to");
+    REFUSES(softmax_attn, softmax, x.scale = NAN, "scale must be finite");
     bias.bucket_cols = wide;
     softmax.padded_n = 4;
     softmax.users.n_users = 1; /* one user of 3 rows, whose buckets are 3 x 4 */
-    const int64_t one[2] = {0, 3};
+    const int64_t one[2] = {0, 3}, three[1] = {3};
     softmax.users.offset = one;
+    softmax.history = three;
     assert_int_equal(hs_op_softmax_attn(dev, &softmax, &err), HSTU_OK);
-    REFUSES(softmax_attn, softmax, x.padded_n = 2, "rows");
+    REFUSES(softmax_attn, softmax, x.padded_n = 2, "history");
     REFUSES(softmax_attn, softmax, x.padded_n = 5, "padded");
     REFUSES(softmax_attn, softmax, x.padded_n = -1, "padded");
 }
@@ -324,18 +385,13 @@ static void test_empty(void **state)
     assert_int_equal(hs_op_l2_norm(dev, &(hs_l2_norm_args){.out = none, .x = none}, &err), HSTU_OK);
     for (int64_t n_users = 0; n_users <= 2; n_users++) {
         const hs_jagged users = {.n_users = n_users, .offset = offset};
-        const hs_silu_attn_args silu = {
-            .out = none, .q = none, .k = none, .v = none, .users = users, .n_heads = 2, .dqk = 1, .dv = 1};
+        const hs_kv_view kv = {.shape = view.shape};
+        const hs_kv_write_args write = {.kv = kv, .k = none, .v = none, .users = users};
+        assert_int_equal(hs_op_kv_write(dev, &write, &err), HSTU_OK);
+        const hs_silu_attn_args silu = {.out = none, .q = none, .kv = kv, .users = users, .history = offset};
         assert_int_equal(hs_op_silu_attn(dev, &silu, &err), HSTU_OK);
-        const hs_softmax_attn_args softmax = {.out = none,
-            .q = none,
-            .k = none,
-            .v = none,
-            .users = users,
-            .n_heads = 2,
-            .dqk = 1,
-            .dv = 1,
-            .padded_n = 3};
+        const hs_softmax_attn_args softmax = {
+            .out = none, .q = none, .kv = kv, .users = users, .history = offset, .padded_n = 3};
         assert_int_equal(hs_op_softmax_attn(dev, &softmax, &err), HSTU_OK);
         const hs_time_bucket_args bucket = {.users = users, .n = 3, .n_buckets = 128, .out_offset = offset};
         assert_int_equal(hs_op_time_bucket(dev, &bucket, &err), HSTU_OK);
@@ -365,7 +421,8 @@ static void test_parallel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_pack_and_linear), cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_norms), cmocka_unit_test(test_time_bucket), cmocka_unit_test(test_attn),
-        cmocka_unit_test(test_topk), cmocka_unit_test(test_empty), cmocka_unit_test(test_parallel)};
+        cmocka_unit_test(test_norms), cmocka_unit_test(test_time_bucket), cmocka_unit_test(test_kv_write),
+        cmocka_unit_test(test_attn), cmocka_unit_test(test_topk), cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_parallel)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -12,11 +12,12 @@
 #include "op/op.h"
 
 #include <math.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { USERS = 3, ROWS = 26, HEADS = 2, DIM = 8, MAX_SEQ_LEN = 13 };
+enum { USERS = 3, ROWS = 26, HEADS = 2, DIM = 8, MAX_SEQ_LEN = 13, PAGE_TOKENS = 32 };
 
 /* A safetensors file: a length of 8 bytes, a JSON header, the data. This module may not use src/file. */
 typedef struct golden {
@@ -82,9 +83,45 @@ static void read_inputs(inputs *in)
     golden_close(&g);
 }
 
-static hs_mat rows_of(float *data)
+/* Rows of m from row `from` on. */
+static hs_mat part_of(float *m, int64_t from, int64_t rows)
 {
-    return hs_mat_of(data, ROWS, HEADS * DIM);
+    return hs_mat_of(m + from * HEADS * DIM, rows, HEADS * DIM);
+}
+
+/* Users one by one: their history is written to a page and attends, then their candidates do. */
+static hstu_status run_user(hs_device *dev, inputs *in, float *out, int64_t user, const int64_t *n_context,
+    int64_t candidates, float inv_n, hstu_error *err)
+{
+    alignas(64) char memory[2 * HEADS * PAGE_TOKENS * DIM * sizeof(float)];
+    char *page = memory;
+    const int64_t first = 0, base = in->offset[user], history = in->offset[user + 1] - base - candidates;
+    const int64_t rows[2] = {0, history}, others[2] = {0, candidates};
+    const hs_kv_write_args write = {
+        .kv = {.shape = {.type = HS_F32, .page_tokens = PAGE_TOKENS, .n_heads = HEADS, .dqk = DIM, .dv = DIM},
+            .page = &page,
+            .first_page = &first},
+        .k = part_of(in->k, base, history),
+        .v = part_of(in->v, base, history),
+        .users = {.n_users = 1, .offset = rows}};
+    hstu_status status = hs_op_kv_write(dev, &write, err);
+    hs_silu_attn_args a = {.out = part_of(out, base, history),
+        .q = part_of(in->q, base, history),
+        .kv = write.kv,
+        .users = write.users,
+        .history = &history,
+        .n_context = n_context ? &n_context[user] : NULL,
+        .alpha = 1.0f / sqrtf((float)DIM),
+        .inv_n = inv_n};
+    if (status == HSTU_OK)
+        status = hs_op_silu_attn(dev, &a, err);
+    a.out = part_of(out, base + history, candidates);
+    a.q = part_of(in->q, base + history, candidates);
+    a.own_k = part_of(in->k, base + history, candidates);
+    a.own_v = part_of(in->v, base + history, candidates);
+    a.users.offset = others;
+    a.n_context = NULL;
+    return status == HSTU_OK ? hs_op_silu_attn(dev, &a, err) : status;
 }
 
 static void check_case(const golden *expected, inputs *in, const char *context_name, const int64_t *n_context,
@@ -106,20 +143,11 @@ static void check_case(const golden *expected, inputs *in, const char *context_n
         assert_int_equal(setenv("HSTU_ISA", isa[s], 1), 0);
         if (hs_device_open(&dev, "cpu", 2, &err) != HSTU_OK)
             continue; /* an instruction set that this processor lacks */
-        const hs_silu_attn_args a = {.out = rows_of(out),
-            .q = rows_of(in->q),
-            .k = rows_of(in->k),
-            .v = rows_of(in->v),
-            .users = {.n_users = USERS, .offset = in->offset},
-            .n_context = n_context,
-            .n_candidates = n_candidates,
-            .n_heads = HEADS,
-            .dqk = DIM,
-            .dv = DIM,
-            .alpha = 1.0f / sqrtf((float)DIM),
-            .inv_n = 1.0f / (float)(n > 0 ? n : MAX_SEQ_LEN)};
-        if (hs_op_silu_attn(dev, &a, &err) != HSTU_OK)
-            fail_msg("%s", err.msg);
+        for (int64_t b = 0; b < USERS; b++) {
+            if (run_user(dev, in, out, b, n_context, n_candidates ? n_candidates[b] : 0,
+                    1.0f / (float)(n > 0 ? n : MAX_SEQ_LEN), &err) != HSTU_OK)
+                fail_msg("%s", err.msg);
+        }
         for (int i = 0; i < ROWS * HEADS * DIM; i++) {
             if (!(fabsf(out[i] - want[i]) <= 2e-6f * largest))
                 fail_msg(

@@ -47,6 +47,7 @@ static const hs_device_table TABLE = {
     .layer_norm = hs_cpu_layer_norm,
     .norm_gate = hs_cpu_norm_gate,
     .linear = hs_cpu_linear,
+    .kv_write = hs_cpu_kv_write,
     .time_bucket = hs_cpu_time_bucket,
     .silu_attn = hs_cpu_silu_attn,
     .softmax_attn = hs_cpu_softmax_attn,

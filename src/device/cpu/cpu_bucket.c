@@ -105,8 +105,9 @@ static void bucket_task(void *context, int worker, int64_t index)
     (void)worker;
     const int64_t rows = hs_user_rows(&a->users, task->user);
     const int64_t cols = a->all_columns ? a->n : rows;
-    for (int64_t i = task->first; i < task->end; i++) {
-        uint8_t *out = a->out + a->out_offset[task->user] + i * cols;
+    const int64_t first = a->first ? a->first[task->user] : 0;
+    for (int64_t i = first > task->first ? first : task->first; i < task->end; i++) {
+        uint8_t *out = a->out + a->out_offset[task->user] + (i - first) * cols;
         const int64_t now = time_at(a, task->user, rows, hs_min_i64(i + 1, a->n - 1));
         bucket_row(job, out, now, a->timestamp + a->users.offset[task->user], rows);
         for (int64_t j = rows; j < cols; j++) {
@@ -122,7 +123,7 @@ hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hst
     const int64_t n_tasks = hs_user_tasks_count(&a->users, CHUNK);
     char *scratch = NULL;
     HS_TRY(hs_cpu_scratch(cpu, &scratch, hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task)), 0, err));
-    hs_user_tasks_list((hs_user_task *)(void *)scratch, &a->users, CHUNK);
+    hs_user_tasks_list((hs_user_task *)(void *)scratch, &a->users, NULL, CHUNK);
     bucket_job job = {.a = a, .tasks = (const hs_user_task *)(const void *)scratch};
     hs_bucket_index_init(&job.index);
     hs_cpu_pool_run(cpu->pool, n_tasks, bucket_task, &job);

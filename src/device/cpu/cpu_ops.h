@@ -5,26 +5,45 @@
 
 #include "device/device.h"
 
+#include <stddef.h>
+
 /* Columns of one packed panel; every instruction set shares the packed layout. */
 enum { HS_PANEL = 16 };
 
 /* c[i, o] = sum over t = 0 .. k - 1 of a[i, t] * b(t, o), b(t, o) = b[(o / 16) * panel + t * ldb + o % 16].
  * A packed weight has ldb = 16, panel = 16 k; a row-major matrix has ldb = its ld, panel = 16.
+ * With b NULL it lies in pages: b(t, o) is element (t % page_k, o % page_n) of the matrix that begins `skip` bytes
+ * behind page[t / page_k + o / page_n], laid out as b is. page_k is even, page_n a multiple of 32; page_k covers all of
+ * k, or page_n all of n.
  * Each element is one chain of float32 fused multiply-adds over ascending t, begun at 0, or with `accumulate` at what
- * c holds: the bits depend neither on the tile that an element falls into nor on the instruction set, and a sum over t
- * may be cut anywhere. Reads b(t, o) for o < n only, writes c[0 .. rows - 1, 0 .. n - 1] only. c overlaps nothing.
+ * c holds; a zero is stored as +0, so that terms of 0 * b behind a sum leave no trace. The bits depend neither on the
+ * tile that an element falls into, nor on pages, nor on the instruction set, and a sum over t may be cut anywhere.
+ * Reads b(t, o) for o < n only, writes c[0 .. rows - 1, 0 .. n - 1] only. c overlaps nothing.
  * Check: |err| <= k * FLT_EPSILON / 2 * sum |a b| (the rounding of one chain), and bitwise against the reference. */
 typedef struct hs_gemm {
     float *c;
-    const float *a, *b;
+    const float *a;
+    const void *b; /* float, or pairs: uint32_t */
+    char *const *page;
+    size_t skip;
+    int64_t page_k, page_n;
     int64_t ldc, lda, ldb, panel;
     int64_t rows, k, n;
     bool accumulate;
 } hs_gemm;
 typedef void hs_gemm_fn(const hs_gemm *g);
 
+/* The same sum over a b of bfloat16 pairs: the word of b(t, o), t even, stands at b[(o / 16) * panel + (t / 2) * ldb +
+ * o % 16], with b(t, o) in its low half and b(t + 1, o) in its high one, which is not multiplied where t + 1 = k.
+ * Widening is exact, so the bits are those of hs_gemm_fn over the widened values. */
+typedef void hs_gemm_bf16_fn(const hs_gemm *g);
+
 /* dst[t * 16 + r] = row[r][t] for r < n_rows <= 16, t < d; 0 for r >= n_rows. dst [d, 16], 64-byte aligned. */
 typedef void hs_pack_panel_fn(float *dst, const float *const *row, int64_t n_rows, int64_t d);
+
+/* dst[j] = even[j] rounded to bfloat16 in the low half, odd[j] in the high one, or 0 there where odd is NULL; j < n.
+ * Equal in every instruction set. */
+typedef void hs_pair_bf16_fn(uint32_t *dst, const float *even, const float *odd, int64_t n);
 
 /* x[j] = scale * x[j], rounded to bfloat16 as hs_f32_to_bf16 (base/half.h) does and widened again. Equal in every
  * instruction set. */

@@ -11,10 +11,10 @@ typedef struct hs_user_task {
 
 /* Tasks of at most `chunk` rows; users without rows have none. */
 int64_t hs_user_tasks_count(const hs_jagged *users, int64_t chunk);
-/* Fills tasks [hs_user_tasks_count], the costliest first within a factor of two (cost: rows times keys of causal
- * attention), so that no thread starts a long task when the others are done. Cuts lie at multiples of chunk: they
- * depend on nothing but the user's own length. */
-void hs_user_tasks_list(hs_user_task *tasks, const hs_jagged *users, int64_t chunk);
+/* Fills tasks [hs_user_tasks_count], the costliest first within a factor of two, so that no thread starts a long task
+ * when the others are done. Cost: rows times tokens up to the last, where a user's rows are the newest of its
+ * history[user] tokens (history NULL: all of them). Cuts lie at multiples of chunk. */
+void hs_user_tasks_list(hs_user_task *tasks, const hs_jagged *users, const int64_t *history, int64_t chunk);
 
 static inline int64_t hs_user_rows(const hs_jagged *users, int64_t user)
 {

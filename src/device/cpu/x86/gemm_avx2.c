@@ -1,5 +1,6 @@
-/* The matrix kernel for AVX2 with FMA: register tiles of 6 rows x 16 columns. The panel transpose. */
+/* The matrix kernels for AVX2 with FMA: register tiles of 6 rows x 16 columns. The panel transpose. */
 #include "device/cpu/cpu_ops.h"
+#include "device/cpu/x86/gemm_columns.h"
 #include "device/cpu/x86/unroll.h"
 #include "device/cpu/x86/vec_avx2.h"
 
@@ -18,11 +19,34 @@ HS_INLINE void store(float *p, __m256 x, __m256i mask, const bool masked)
         _mm256_storeu_ps(p, x);
 }
 
-/* R rows x one panel at (row, col); R and masked are literals at every call. m0, m1: the columns of each half that
- * exist. */
-HS_INLINE void tile(const hs_gemm *g, int64_t row, int64_t col, __m256i m0, __m256i m1, const int R, const bool masked)
+/* sum[r] += a[r] * x for R rows. */
+HS_INLINE void step(__m256 sum[ROWS][2], const float *a, int64_t lda, __m256 x0, __m256 x1, const int R)
 {
-    float *c = g->c + row * g->ldc + col;
+    HS_UNROLL
+    for (int r = 0; r < R; r++) {
+        const __m256 y = _mm256_set1_ps(a[r * lda]);
+        sum[r][0] = _mm256_fmadd_ps(y, x0, sum[r][0]);
+        sum[r][1] = _mm256_fmadd_ps(y, x1, sum[r][1]);
+    }
+}
+
+/* The even and the odd elements of 8 pairs, widened. */
+HS_INLINE __m256 even_of(__m256 pairs)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+}
+
+HS_INLINE __m256 odd_of(__m256 pairs)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(pairs), _mm256_set1_epi32((int)0xffff0000)));
+}
+
+/* R rows x one panel over float32 or pairs; R, masked and paired are literals at every call. m0, m1: the columns of
+ * each half that exist. */
+HS_INLINE void tile(const hs_gemm *g, int64_t row, const hs_gemm_columns *cols, __m256i m0, __m256i m1, const int R,
+    const bool masked, const bool paired)
+{
+    float *c = g->c + row * g->ldc + cols->col;
     __m256 sum[ROWS][2];
     HS_UNROLL
     for (int r = 0; r < R; r++) {
@@ -30,62 +54,79 @@ HS_INLINE void tile(const hs_gemm *g, int64_t row, int64_t col, __m256i m0, __m2
         sum[r][1] = g->accumulate ? load(c + r * g->ldc + 8, m1, masked) : _mm256_setzero_ps();
     }
     const float *a = g->a + row * g->lda;
-    const float *b = g->b + col / HS_PANEL * g->panel;
-    const int64_t lda = g->lda, ldb = g->ldb, k = g->k;
-    for (int64_t t = 0; t < k; t++) {
-        const __m256 x0 = load(b, m0, masked);
-        const __m256 x1 = load(b + 8, m1, masked);
-        HS_UNROLL
-        for (int r = 0; r < R; r++) {
-            const __m256 y = _mm256_set1_ps(a[r * lda + t]);
-            sum[r][0] = _mm256_fmadd_ps(y, x0, sum[r][0]);
-            sum[r][1] = _mm256_fmadd_ps(y, x1, sum[r][1]);
+    const int64_t lda = g->lda, ldb = g->ldb;
+    for (int64_t left = g->k, page = 0; left > 0; left -= cols->page_k, page++) {
+        const int64_t k = left < cols->page_k ? left : cols->page_k;
+        const float *b = hs_gemm_words(g, cols, page);
+        int64_t t = 0;
+        for (; t + paired < k; t += 1 + paired) {
+            const __m256 x0 = load(b, m0, masked), x1 = load(b + 8, m1, masked);
+            step(sum, a + t, lda, paired ? even_of(x0) : x0, paired ? even_of(x1) : x1, R);
+            if (paired) {
+                HS_FORGET(b); /* 12 sums leave no room to keep the pairs: they are read again */
+                step(sum, a + t + 1, lda, odd_of(load(b, m0, masked)), odd_of(load(b + 8, m1, masked)), R);
+            }
+            b += ldb;
         }
-        b += ldb;
+        if (t < k) /* the last pair of an odd k */
+            step(sum, a + t, lda, even_of(load(b, m0, masked)), even_of(load(b + 8, m1, masked)), R);
+        a += k;
     }
     HS_UNROLL
     for (int r = 0; r < R; r++) {
-        store(c + r * g->ldc, sum[r][0], m0, masked);
-        store(c + r * g->ldc + 8, sum[r][1], m1, masked);
+        store(c + r * g->ldc, _mm256_add_ps(sum[r][0], _mm256_setzero_ps()), m0, masked);
+        store(c + r * g->ldc + 8, _mm256_add_ps(sum[r][1], _mm256_setzero_ps()), m1, masked);
     }
 }
 
-HS_INLINE void columns(const hs_gemm *g, int64_t col, __m256i m0, __m256i m1, const bool masked)
+HS_INLINE void columns(
+    const hs_gemm *g, const hs_gemm_columns *cols, __m256i m0, __m256i m1, const bool masked, const bool paired)
 {
     int64_t row = 0;
     for (; row + ROWS <= g->rows; row += ROWS)
-        tile(g, row, col, m0, m1, ROWS, masked);
+        tile(g, row, cols, m0, m1, ROWS, masked, paired);
     switch (g->rows - row) {
     case 5:
-        tile(g, row, col, m0, m1, 5, masked);
+        tile(g, row, cols, m0, m1, 5, masked, paired);
         break;
     case 4:
-        tile(g, row, col, m0, m1, 4, masked);
+        tile(g, row, cols, m0, m1, 4, masked, paired);
         break;
     case 3:
-        tile(g, row, col, m0, m1, 3, masked);
+        tile(g, row, cols, m0, m1, 3, masked, paired);
         break;
     case 2:
-        tile(g, row, col, m0, m1, 2, masked);
+        tile(g, row, cols, m0, m1, 2, masked, paired);
         break;
     case 1:
-        tile(g, row, col, m0, m1, 1, masked);
+        tile(g, row, cols, m0, m1, 1, masked, paired);
         break;
     default:
         break;
     }
 }
 
-void hs_gemm_avx2(const hs_gemm *g)
+HS_INLINE void gemm(const hs_gemm *g, const bool paired)
 {
     const __m256i all = _mm256_set1_epi32(-1);
-    for (int64_t col = 0; col < g->n; col += HS_PANEL) {
-        const int64_t cols = g->n - col;
+    hs_gemm_columns b = hs_gemm_first_columns(g);
+    for (; b.col < g->n; hs_gemm_next_columns(g, &b, HS_PANEL)) {
+        const int64_t cols = g->n - b.col;
         if (cols >= HS_PANEL)
-            columns(g, col, all, all, false);
+            columns(g, &b, all, all, false, paired);
         else
-            columns(g, col, v_tail(cols), v_tail(cols - 8), true);
+            columns(g, &b, v_tail(cols), v_tail(cols - 8), true, paired);
     }
+}
+
+void hs_gemm_avx2(const hs_gemm *g)
+{
+    gemm(g, false);
+}
+
+void hs_gemm_bf16_avx2(const hs_gemm *g)
+{
+    gemm(g, true);
 }
 
 /* dst[i * HS_PANEL + r] = row[r][i] for 8 rows and 8 columns. */

@@ -8,6 +8,11 @@ void hs_round_bf16_avx2(float *x, float scale, int64_t n)
     v_round_row(x, scale, n);
 }
 
+void hs_pair_bf16_avx2(uint32_t *dst, const float *even, const float *odd, int64_t n)
+{
+    v_pair_row(dst, even, odd, n);
+}
+
 void hs_embed_avx2(float *out, const void *x, hs_dtype type, float scale, const float *position, bool bf16, int64_t n)
 {
     v_embed_row(out, x, type, scale, position, bf16, n);

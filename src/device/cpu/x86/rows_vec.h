@@ -45,6 +45,15 @@ static inline void v_round_row(float *x, float scale, int64_t n)
         v_store(x + j, v_to_bf16(v_mul(v_set(scale), v_load(x + j, n - j))), n - j);
 }
 
+static inline void v_pair_row(uint32_t *dst, const float *even, const float *odd, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += V_LANES) {
+        const v_f32 low = v_to_bf16(v_load(even + j, n - j));
+        const v_f32 high = odd ? v_to_bf16(v_load(odd + j, n - j)) : v_set(0.0f);
+        v_store((float *)(void *)(dst + j), v_pair(low, high), n - j);
+    }
+}
+
 /* Elements j .. of the n at x, zeros behind. */
 static inline v_f32 v_value_at(const void *x, hs_dtype type, int64_t j, int64_t n)
 {

@@ -7,6 +7,8 @@
 #else
 #define HS_UNROLL _Pragma("GCC unroll 8")
 #endif
+/* The compiler forgets what it knows of a pointer, and so what it read through it. */
+#define HS_FORGET(pointer) __asm__("" : "+r"(pointer))
 #define HS_INLINE static inline __attribute__((always_inline))
 
 #endif

@@ -97,6 +97,13 @@ static inline v_f32 v_to_bf16(v_f32 x)
     return _mm256_castsi256_ps(_mm256_and_si256(chosen, _mm256_set1_epi32((int)0xffff0000)));
 }
 
+/* The pairs of two vectors that hold bfloat16 values: low in the low half of each lane, high in the other. */
+static inline v_f32 v_pair(v_f32 low, v_f32 high)
+{
+    const __m256i shifted = _mm256_srli_epi32(_mm256_castps_si256(low), 16);
+    return _mm256_castsi256_ps(_mm256_or_si256(shifted, _mm256_castps_si256(high)));
+}
+
 /* Lanes 0 .. n - 1 of the bfloat16 values at p (any address), widened; zeros behind. */
 static inline v_f32 v_load_bf16(const void *p, int64_t n)
 {

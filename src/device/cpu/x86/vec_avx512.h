@@ -92,6 +92,13 @@ static inline v_f32 v_to_bf16(v_f32 x)
     return _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32((int)0xffff0000)));
 }
 
+/* The pairs of two vectors that hold bfloat16 values: low in the low half of each lane, high in the other. */
+static inline v_f32 v_pair(v_f32 low, v_f32 high)
+{
+    const __m512i shifted = _mm512_srli_epi32(_mm512_castps_si512(low), 16);
+    return _mm512_castsi512_ps(_mm512_or_si512(shifted, _mm512_castps_si512(high)));
+}
+
 /* Lanes 0 .. n - 1 of the bfloat16 values at p (any address), widened; zeros behind. */
 static inline v_f32 v_load_bf16(const void *p, int64_t n)
 {

@@ -1,0 +1,48 @@
+/* What SiLU and softmax attention share: both products over keys and values in pages, bias rows, tasks. */
+#ifndef HS_DEVICE_CPU_CPU_ATTN_H
+#define HS_DEVICE_CPU_CPU_ATTN_H
+
+#include "device/cpu/cpu_int.h"
+#include "device/cpu/cpu_users.h"
+
+typedef struct hs_attn_job {
+    const hs_cpu_kernels *kernels;
+    hs_gemm_fn *product; /* over the pages' type */
+    hs_mat out, q;
+    const hs_kv_view *kv;
+    const hs_jagged *users;
+    const int64_t *history;
+    const hs_rel_bias *bias;
+    const hs_user_task *tasks;
+    char *scratch; /* of worker 0 */
+    size_t each;
+} hs_attn_job;
+
+/* The sizes and pages of a call; the rest is for the caller and hs_attn_run. */
+hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q, const hs_kv_view *kv,
+    const hs_jagged *users, const int64_t *history, const hs_rel_bias *bias);
+
+/* Rows row .. row + rows - 1 of q for one head, as the left side of a product. */
+hs_gemm hs_attn_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
+/* The same rows of the output, as its result. */
+hs_gemm hs_attn_sums(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
+
+/* g's rows times the keys of tokens first .. end - 1 of a user: c[r, j - first] = a[r] . k[j]. The tokens lie in one
+ * page, where first is a multiple of HS_KV_PAGE_STEP, or begin with a page. g holds c, a, their distances and rows. */
+void hs_attn_dot_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g);
+/* c[r] = the chain of a[r, j - first] * v[j] over the same tokens; it continues c's with `accumulate`. */
+void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g);
+
+/* dst[j] = bias of a user's row, which is its token `token`, to token first + j, j < n. */
+void hs_attn_bias_row(
+    const hs_attn_job *job, float *dst, int64_t user, int64_t row, int64_t token, int64_t first, int64_t n);
+
+/* So little work that starting and joining threads costs more than it gives. */
+bool hs_attn_alone(const hs_attn_job *job);
+
+/* Lists the tasks in shared scratch, with `floats` of scratch for each worker, and runs fn for `per_task` times as
+ * many. */
+hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t floats, int64_t per_task,
+    hs_cpu_task_fn *fn, void *ctx, hstu_error *err);
+
+#endif

@@ -1,0 +1,166 @@
+/* Storing keys and values in pages (device/kv.h). A task is what one user writes to one page: whole panels of keys at
+ * once, the panels and pairs that other calls share element by element. */
+#include "base/error.h"
+#include "base/half.h"
+#include "device/cpu/cpu_int.h"
+#include "device/cpu/cpu_users.h"
+
+#include <string.h>
+
+/* Below ALONE elements starting and joining threads costs more than it gives. */
+enum { ALONE = 1 << 17 };
+
+/* Tokens place .. place + n - 1 of a page, from matrix rows row .. */
+typedef struct kv_task {
+    char *page;
+    int64_t place, n, row;
+} kv_task;
+
+typedef struct kv_job {
+    const hs_cpu_kernels *kernels;
+    const hs_kv_write_args *a;
+    const kv_task *tasks;
+    char *scratch; /* of worker 0: a panel [dqk, 16] each */
+    size_t each;
+} kv_job;
+
+static int64_t written_rows(const hs_kv_write_args *a, int64_t user)
+{
+    return a->n_rows ? a->n_rows[user] : hs_user_rows(&a->users, user);
+}
+
+/* Lists what each user writes to each page, in `tasks` unless it is NULL; returns how many. */
+static int64_t list_tasks(const hs_kv_write_args *a, kv_task *tasks)
+{
+    const int64_t page_tokens = a->kv.shape.page_tokens;
+    int64_t count = 0;
+    for (int64_t b = 0; b < a->users.n_users; b++) {
+        const int64_t rows = written_rows(a, b), position = a->position ? a->position[b] : 0;
+        for (int64_t r = 0, n = 0; r < rows; r += n) {
+            const int64_t place = (position + r) % page_tokens;
+            n = hs_min_i64(page_tokens - place, rows - r);
+            if (tasks)
+                tasks[count] = (kv_task){.page = a->kv.page[a->kv.first_page[b] + (position + r) / page_tokens],
+                    .place = place,
+                    .n = n,
+                    .row = a->users.offset[b] + r};
+            count++;
+        }
+    }
+    return count;
+}
+
+static const float *row_of(const hs_mat *m, int64_t row, int64_t head, int64_t width)
+{
+    return m->data + row * m->ld + head * width;
+}
+
+/* A whole panel: the keys of 16 rows. */
+static void write_panel(const kv_job *job, char *keys, int64_t row, int64_t head, float *panel)
+{
+    const hs_kv_shape *s = &job->a->kv.shape;
+    const float *rows[HS_KV_PANEL];
+    for (int64_t r = 0; r < HS_KV_PANEL; r++)
+        rows[r] = row_of(&job->a->k, row + r, head, s->dqk);
+    if (s->type == HS_F32) {
+        job->kernels->pack_panel((float *)(void *)keys, rows, HS_KV_PANEL, s->dqk);
+        return;
+    }
+    uint32_t *pair = (uint32_t *)(void *)keys;
+    job->kernels->pack_panel(panel, rows, HS_KV_PANEL, s->dqk);
+    for (int64_t t = 0; t < s->dqk; t += 2, pair += HS_KV_PANEL) {
+        const float *even = panel + t * HS_KV_PANEL;
+        job->kernels->pair_bf16(pair, even, t + 1 < s->dqk ? even + HS_KV_PANEL : NULL, HS_KV_PANEL);
+    }
+}
+
+/* The keys of one row, in its lane of a panel. */
+static void write_lane(const hs_kv_shape *s, char *keys, int64_t lane, const float *k)
+{
+    if (s->type == HS_F32) {
+        float *at = (float *)(void *)keys + lane;
+        for (int64_t t = 0; t < s->dqk; t++)
+            at[t * HS_KV_PANEL] = k[t];
+        return;
+    }
+    uint32_t *at = (uint32_t *)(void *)keys + lane;
+    for (int64_t t = 0; t < s->dqk; t += 2) {
+        const uint32_t odd = t + 1 < s->dqk ? hs_f32_to_bf16(k[t + 1]) : 0;
+        at[t / 2 * HS_KV_PANEL] = hs_f32_to_bf16(k[t]) | odd << 16;
+    }
+}
+
+static void write_keys(const kv_job *job, const kv_task *task, int64_t head, float *panel)
+{
+    const hs_kv_shape *s = &job->a->kv.shape;
+    const size_t panel_bytes = hs_kv_key_bytes(s) / (size_t)(s->page_tokens / HS_KV_PANEL);
+    char *keys = hs_kv_keys(s, task->page, head);
+    for (int64_t i = 0; i < task->n;) {
+        const int64_t place = task->place + i, lane = place % HS_KV_PANEL;
+        char *at = keys + (size_t)(place / HS_KV_PANEL) * panel_bytes;
+        if (lane == 0 && task->n - i >= HS_KV_PANEL) {
+            write_panel(job, at, task->row + i, head, panel);
+            i += HS_KV_PANEL;
+        } else {
+            write_lane(s, at, lane, row_of(&job->a->k, task->row + i, head, s->dqk));
+            i++;
+        }
+    }
+}
+
+static void write_values(const kv_job *job, const kv_task *task, int64_t head)
+{
+    const hs_kv_shape *s = &job->a->kv.shape;
+    char *values = hs_kv_values(s, task->page, head);
+    if (s->type == HS_F32) {
+        float *at = (float *)(void *)values + task->place * s->dv;
+        for (int64_t i = 0; i < task->n; i++)
+            memcpy(at + i * s->dv, row_of(&job->a->v, task->row + i, head, s->dv), (size_t)s->dv * sizeof *at);
+        return;
+    }
+    uint32_t *pair = (uint32_t *)(void *)values + task->place / 2 * s->dv;
+    int64_t i = task->place % 2;
+    if (i) { /* the pair's even token is there already */
+        const float *odd = row_of(&job->a->v, task->row, head, s->dv);
+        for (int64_t o = 0; o < s->dv; o++)
+            pair[o] = (pair[o] & 0xffff) | (uint32_t)hs_f32_to_bf16(odd[o]) << 16;
+        pair += s->dv;
+    }
+    for (; i < task->n; i += 2, pair += s->dv) {
+        const float *even = row_of(&job->a->v, task->row + i, head, s->dv);
+        job->kernels->pair_bf16(pair, even, i + 1 < task->n ? even + job->a->v.ld : NULL, s->dv);
+    }
+}
+
+static void kv_write_task(void *context, int worker, int64_t index)
+{
+    const kv_job *job = context;
+    float *panel = (float *)(void *)(job->scratch + (size_t)worker * job->each);
+    for (int64_t h = 0; h < job->a->kv.shape.n_heads; h++) {
+        write_keys(job, &job->tasks[index], h, panel);
+        write_values(job, &job->tasks[index], h);
+    }
+}
+
+hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err)
+{
+    hs_cpu *cpu = (hs_cpu *)dev;
+    const int64_t n_tasks = list_tasks(a, NULL);
+    const size_t shared = hs_cpu_round64((size_t)n_tasks * sizeof(kv_task));
+    const size_t each = a->kv.shape.type == HS_F32 ? 0 : (size_t)(a->kv.shape.dqk * HS_KV_PANEL) * sizeof(float);
+    char *scratch = NULL;
+    HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, each, err));
+    list_tasks(a, (kv_task *)(void *)scratch);
+    kv_job job = {.kernels = cpu->kernels,
+        .a = a,
+        .tasks = (const kv_task *)(const void *)scratch,
+        .scratch = scratch + shared,
+        .each = each};
+    if (a->k.rows * (a->k.cols + a->v.cols) >= ALONE) {
+        hs_cpu_pool_run(cpu->pool, n_tasks, kv_write_task, &job);
+    } else {
+        for (int64_t task = 0; task < n_tasks; task++)
+            kv_write_task(&job, 0, task);
+    }
+    return HSTU_OK;
+}
