@@ -31,6 +31,45 @@ bool hs_parse_int(const char *text, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
+/* The bytes of a unit, 0 for none. */
+static int64_t unit_bytes(const char *unit)
+{
+    static const char prefixes[] = "kmgt";
+    char lower[4] = "";
+    size_t n = 0;
+    for (; unit[n]; n++) {
+        if (n == sizeof lower - 1)
+            return 0;
+        lower[n] = unit[n] >= 'A' && unit[n] <= 'Z' ? (char)(unit[n] - 'A' + 'a') : unit[n];
+    }
+    if (n == 0 || strcmp(lower, "b") == 0)
+        return 1;
+    const char *prefix = strchr(prefixes, lower[0]);
+    const bool binary = strcmp(lower + 1, "ib") == 0;
+    if (!prefix || (!binary && strcmp(lower + 1, "b") != 0))
+        return 0;
+    int64_t bytes = 1;
+    for (ptrdiff_t i = prefix - prefixes; i >= 0; i--)
+        bytes *= binary ? 1024 : 1000;
+    return bytes;
+}
+
+bool hs_parse_size(const char *text, int64_t min, int64_t max, int64_t *out)
+{
+    char digits[24];
+    const size_t n = strspn(text, "0123456789");
+    const int64_t unit = unit_bytes(text + n);
+    int64_t count = 0;
+    if (unit == 0 || n >= sizeof digits)
+        return false;
+    memcpy(digits, text, n);
+    digits[n] = '\0';
+    if (!hs_parse_int(digits, 0, INT64_MAX / unit, &count) || count * unit < min || count * unit > max)
+        return false;
+    *out = count * unit;
+    return true;
+}
+
 static char fold(char c)
 {
     return c == '-' ? '_' : c;
@@ -54,6 +93,15 @@ static hstu_status parse_int(const hs_option *option, const char *text, int64_t 
         return HSTU_OK;
     return hs_fail(err, HSTU_EINVAL, 0, "option --%s wants a whole number from %lld to %lld, found '%.80s'",
         option->name, (long long)option->min, (long long)option->max, text);
+}
+
+static hstu_status parse_size(const hs_option *option, const char *text, int64_t *out, hstu_error *err)
+{
+    if (hs_parse_size(text, option->min, option->max, out))
+        return HSTU_OK;
+    return hs_fail(err, HSTU_EINVAL, 0,
+        "option --%s wants a size such as 4GiB, 512MiB or 1073741824, %lld to %lld bytes, found '%.80s'", option->name,
+        (long long)option->min, (long long)option->max, text);
 }
 
 static hstu_status parse_ints(const hs_option *option, const char *text, hs_option_value *value, hstu_error *err)
@@ -115,6 +163,8 @@ static hstu_status parse_value(const hs_option *option, const char *text, hs_opt
         return parse_int(option, text, &value->number, err);
     case HS_OPTION_INTS:
         return parse_ints(option, text, value, err);
+    case HS_OPTION_SIZE:
+        return parse_size(option, text, &value->number, err);
     case HS_OPTION_CHOICE:
         return parse_choice(option, text, &value->number, err);
     case HS_OPTION_SWITCH:

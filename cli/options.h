@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { HS_MAX_OPTIONS = 40, HS_MAX_OPTION_VALUES = 16 };
+enum { HS_MAX_OPTIONS = 48, HS_MAX_OPTION_VALUES = 16 };
 
 typedef enum hs_option_kind {
     HS_OPTION_FLAG,   /* --name */
@@ -17,6 +17,7 @@ typedef enum hs_option_kind {
     HS_OPTION_TEXT,
     HS_OPTION_INT,
     HS_OPTION_INTS,  /* comma-separated, no value twice */
+    HS_OPTION_SIZE,  /* bytes: a whole number, with KiB, MiB, GiB, TiB, KB, MB, GB, TB or B behind it, or nothing */
     HS_OPTION_CHOICE /* one of the words in `value` */
 } hs_option_kind;
 
@@ -33,7 +34,7 @@ typedef struct hs_option {
 typedef struct hs_option_value {
     bool given;
     const char *text; /* as given or the fallback; NULL without either */
-    int64_t number;   /* INT; FLAG and SWITCH 0 or 1; CHOICE the index of the word */
+    int64_t number;   /* INT; SIZE in bytes; FLAG and SWITCH 0 or 1; CHOICE the index of the word */
     int64_t list[HS_MAX_OPTION_VALUES];
     size_t n_list;
 } hs_option_value;
@@ -62,5 +63,7 @@ void hs_options_help(FILE *out, const hs_verb *verb);
 
 /* A whole decimal number, nothing around it, within min .. max. */
 bool hs_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);
+/* The same of bytes with a unit, as HS_OPTION_SIZE says; letters in any case. */
+bool hs_parse_size(const char *text, int64_t min, int64_t max, int64_t *out);
 
 #endif

@@ -113,6 +113,7 @@ bool hs_request_user_number(const hs_request *request, int64_t *out)
 
 typedef enum key {
     KEY_USER,
+    KEY_USER_ID,
     KEY_ITEMS,
     KEY_CANDIDATES,
     KEY_TIMES,
@@ -131,7 +132,7 @@ static bool belongs(key which, bool ranking)
 static hstu_status parse_key(hs_scan *s, bool ranking, key *out)
 {
     static const char *const keys[N_KEYS] = {
-        "user", "items", "candidates", "times", "request_time", "actions", "context"};
+        "user", "user_id", "items", "candidates", "times", "request_time", "actions", "context"};
     const char *from = NULL;
     size_t n = 0;
     HS_TRY(parse_key_text(s, &from, &n));
@@ -142,7 +143,7 @@ static hstu_status parse_key(hs_scan *s, bool ranking, key *out)
         }
     }
     return hs_fail(s->err, HSTU_EFORMAT, s->line,
-        "%s: line %llu: unknown key '%.*s': expected user, items, %s or candidates", s->path,
+        "%s: line %llu: unknown key '%.*s': expected user, user_id, items, %s or candidates", s->path,
         (unsigned long long)s->line, n < 60 ? (int)n : 60, from, ranking ? "actions, context" : "times, request_time");
 }
 
@@ -162,6 +163,9 @@ static hstu_status parse_member(hs_scan *s, hs_request *request, bool ranking, u
     switch (which) {
     case KEY_USER:
         return parse_user(s, request);
+    case KEY_USER_ID:
+        request->has_user_id = true;
+        return hs_scan_int(s, &request->user_id);
     case KEY_ITEMS:
         return hs_scan_ints(s, &request->items);
     case KEY_TIMES:
@@ -219,7 +223,7 @@ static hstu_status parse_line(hs_scan *s, hs_request *request, bool ranking)
     request->user_len = 0;
     request->items.n = request->times.n = request->candidates.n = request->actions.n = 0;
     request->n_features = 0;
-    request->has_times = request->has_request_time = request->has_candidates = false;
+    request->has_times = request->has_request_time = request->has_candidates = request->has_user_id = false;
     if (!hs_scan_next_is(s, '{'))
         return hs_scan_expected(s, "'{'");
     if (!hs_scan_next_is(s, '}')) {
@@ -232,6 +236,8 @@ static hstu_status parse_line(hs_scan *s, hs_request *request, bool ranking)
     hs_scan_blanks(s);
     if (s->at != s->end)
         return hs_scan_expected(s, "the end of the line");
+    if (!request->has_user_id)
+        request->has_user_id = hs_request_user_number(request, &request->user_id);
     return ranking ? check_ranking(s, request) : check(s, request);
 }
 

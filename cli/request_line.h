@@ -1,5 +1,6 @@
 /* One line of a requests file: {"user": .., "items": [..], "times": [..], "request_time": .., "candidates": [..]}, or, for a
- * ranking model, {"user": .., "items": [..], "actions": [..], "context": {"name": .., ..}, "candidates": [..]}. */
+ * ranking model, {"user": .., "items": [..], "actions": [..], "context": {"name": .., ..}, "candidates": [..]}; of either kind
+ * "user_id": .. too. */
 #ifndef HS_CLI_REQUEST_LINE_H
 #define HS_CLI_REQUEST_LINE_H
 
@@ -23,11 +24,12 @@ typedef struct hs_request {
     hs_request_feature feature[HS_MAX_REQUEST_FEATURES];
     size_t n_features; /* names differ */
     int64_t request_time;
-    bool has_times, has_request_time, has_candidates;
+    int64_t user_id; /* whose rows a cache keeps: the key "user_id", else "user" where that is a whole number */
+    bool has_times, has_request_time, has_candidates, has_user_id;
 } hs_request;
 
 /* Parses the n bytes of `line` into *request, whose lists keep their memory from line to line. Strict JSON: known keys only,
- * each once; "user" a string, number, true, false or null; numbers of the lists whole and of 64 bits. HSTU_EFORMAT names the
+ * each once; "user" a string, number, true, false or null; "user_id" and the lists' numbers whole and of 64 bits. HSTU_EFORMAT names the
  * file, the line (err->pos too) and the column. No recursion. */
 hstu_status hs_request_parse(
     hs_request *request, const char *line, size_t n, const char *path, uint64_t line_number, hstu_error *err);

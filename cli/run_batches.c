@@ -4,14 +4,16 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "cli/run_cache.h"
 
 #include <stdlib.h>
 
-hstu_status hs_run_batches_plan(hs_run_result *result, const hs_run *run, int64_t n_samples, hstu_error *err)
+hstu_status hs_run_batches_plan(hs_run_result *result, const hs_run *run, hstu_error *err)
 {
-    const int64_t all = (n_samples - 1) / run->batch_size + 1;
+    const int64_t n_samples = run->samples.n, all = (n_samples - 1) / run->batch_size + 1;
     *result = (hs_run_result){.n_batches = run->steps && run->steps < all ? run->steps : all};
     result->n_requests = result->n_batches < all ? result->n_batches * run->batch_size : n_samples;
+    result->n_targets = hs_samples_target(&run->samples, result->n_requests);
     result->latency_s = hs_alloc((size_t)result->n_batches, sizeof *result->latency_s);
     return result->latency_s
                ? HSTU_OK
@@ -25,23 +27,25 @@ static hstu_status check_cancelled(const hs_run *run, hstu_error *err)
 
 static hstu_batch assemble(const hs_run *run, const hs_run_result *result, const hs_batch_work *work, int64_t first)
 {
-    return work->assemble(work->ctx, first, hs_min_int(run->batch_size, result->n_requests - first));
+    return hs_batch_room_fill(work->room, first, hs_min_int(run->batch_size, result->n_requests - first));
 }
 
-static int ascending(const void *a, const void *b)
+static hstu_status warm_up(hs_run *run, const hs_run_result *result, const hs_batch_work *work, hstu_error *err)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-hstu_status hs_run_batches(hs_run *run, hs_run_result *result, const hs_batch_work *work, hstu_error *err)
-{
+    HS_TRY(hs_run_cache_use(run, false, err));
     for (int64_t i = 0; i < run->warmup; i++) {
         const int64_t first = i % result->n_batches * run->batch_size;
         HS_TRY(check_cancelled(run, err));
         const hstu_batch batch = assemble(run, result, work, first);
         HS_TRY(work->answer(work->ctx, &batch, first, err));
     }
+    return HSTU_OK;
+}
+
+hstu_status hs_run_batches(hs_run *run, hs_run_result *result, const hs_batch_work *work, hstu_error *err)
+{
+    HS_TRY(warm_up(run, result, work, err));
+    HS_TRY(hs_run_cache_begin(run, result->n_batches, err));
     for (int64_t b = 0; b < result->n_batches; b++) {
         const int64_t first = b * run->batch_size;
         HS_TRY(check_cancelled(run, err));
@@ -52,9 +56,12 @@ hstu_status hs_run_batches(hs_run *run, hs_run_result *result, const hs_batch_wo
         const double end = hs_clock_s();
         result->latency_s[b] = end - assembled;
         result->total_s += end - start;
+        HS_TRY(hs_run_cache_note(run, batch.n_users, end - assembled, err));
         HS_TRY(work->show(work->ctx, &batch, first, err));
+        if (hs_run_cache_is_due(run))
+            HS_TRY(work->verify(work->ctx, &batch, first, err));
         hs_console_step(&run->console, work->stage, (uint64_t)first + batch.n_users, (uint64_t)result->n_requests);
     }
-    qsort(result->latency_s, (size_t)result->n_batches, sizeof *result->latency_s, ascending);
-    return HSTU_OK;
+    qsort(result->latency_s, (size_t)result->n_batches, sizeof *result->latency_s, hs_ascending);
+    return hs_run_cache_end(run, err);
 }

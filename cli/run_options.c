@@ -19,25 +19,28 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
         "sequence file: sequences.safetensors, processed_inference_sequences.csv, sasrec_format.csv or, for ranking, "
         "processed_seqs.csv"},
     [HS_RUN_DATA_ROOT] = {"data_root", HS_OPTION_TEXT, "DIR", "tmp_data", NULL, 0, 0, "where preprocess wrote"},
-    [HS_RUN_PROTOCOL] = {"protocol", HS_OPTION_CHOICE, "sessions|leave-one-out|ranking", NULL,
+    [HS_RUN_PROTOCOL] = {"protocol", HS_OPTION_CHOICE, "sessions|leave-one-out|ranking|replay", NULL,
         "the preset's, or what the file allows", 0, 0,
         "one sample a session, or one a user, whose last event is the target; ranking: one a user, the last of whose "
-        "kept events are candidates with labels"},
+        "kept events are candidates with labels; replay: users' logs in the order of time, each interval of "
+        "--batch_ts_interval one request for its events"},
     [HS_RUN_STEPS] = {"steps", HS_OPTION_INT, "N", NULL, "all", 1, max_count, "batches to run"},
-    [HS_RUN_BATCH_SIZE] = {"batch_size", HS_OPTION_INT, "N", NULL, of_preset, 1, 65536,
+    [HS_RUN_BATCH_SIZE] = {"batch_size", HS_OPTION_INT, "N", NULL, "the preset's; replay: 1", 1, 65536,
         "requests in a batch; 1 answers each line of --requests at once"},
     [HS_RUN_SEQUENCE_LENGTH] = {"sequence_length", HS_OPTION_INT, "N", NULL, of_preset, 1, max_count,
         "newest events of a history that are used, at most the model's own limit"},
     [HS_RUN_TOP_K] = {"top_k", HS_OPTION_INTS, "K[,K...]", NULL, of_preset, 1, HSTU_MAX_RANK,
         "items to recommend; several values give several hr@k and ndcg@k, the first is hit_rate's"},
-    [HS_RUN_FILTER_SEEN] = {"filter_seen", HS_OPTION_SWITCH, "[on|off]", NULL, "on for leave-one-out, off for sessions",
-        0, 0, "leave out items of the history that is used"},
+    [HS_RUN_FILTER_SEEN] = {"filter_seen", HS_OPTION_SWITCH, "[on|off]", NULL, "on for leave-one-out, else off", 0, 0,
+        "leave out items of the history that is used"},
     [HS_RUN_CANDIDATES] = {"candidates", HS_OPTION_TEXT, "FILE", NULL, "every item", 0, 0,
         "the only items to recommend: original ids, one a line"},
     [HS_RUN_REQUESTS] = {"requests", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "answer these instead of a data set (- is standard input): a line is {\"user\": .., \"items\": [..], "
         "\"times\": [..], \"request_time\": .., \"candidates\": [..]}, times in the model's unit (seconds unless its "
-        "configuration says otherwise), only items required; ranking: {\"user\": .., \"items\": [..], \"actions\": "
+        "configuration says otherwise), only items required, and \"user_id\": a whole number that names the user in "
+        "the "
+        "cache where \"user\" is none; ranking: {\"user\": .., \"items\": [..], \"actions\": "
         "[..], \"context\": "
         "{\"name\": .., ..}, \"candidates\": [..]}"},
     [HS_RUN_OUTPUT] = {"output", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
@@ -59,7 +62,7 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_DROP_DUPLICATES] = {"drop_duplicates", HS_OPTION_SWITCH, "[on|off]", NULL, of_model, 0, 0,
         "leave out events that repeat an earlier row of the logs exactly"},
     [HS_RUN_MIN_EVENTS] = {"min_events", HS_OPTION_INT, "N", NULL, of_model, 2, max_count,
-        "leave-one-out: users with fewer events are left out"},
+        "leave-one-out, replay: users with fewer events are left out"},
     [HS_RUN_TIME_INTERVAL_S] = {"time_interval_s", HS_OPTION_INT, "N", NULL, of_model, 1, max_count,
         "sessions: a gap of N seconds begins a new one"},
     [HS_RUN_MAX_SEQUENCES] = {"max_sequences", HS_OPTION_INT, "N", NULL, of_model, 1, max_count, "sessions: at most N"},
@@ -76,4 +79,26 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_PAD_ATTENTION] = {"pad_attention", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
         "decoder: pad every history in front with item 0 up to --sequence_length and attend to that, as the original "
         "does"},
+    [HS_RUN_BATCH_TS_INTERVAL] = {"batch_ts_interval", HS_OPTION_INT, "SECONDS", NULL, "60", 1, max_count,
+        "replay: a user's event so long after the first one of an interval begins the next"},
+    [HS_RUN_SLIDE_STEP] = {"slide_step", HS_OPTION_INT, "N", NULL, "1", 1, max_count,
+        "replay, --requests: a history that is too long begins at a multiple of N events, so that it keeps its "
+        "beginning, "
+        "which is all that a cache can use, while N events arrive; 1: always the newest"},
+    [HS_RUN_MICRO_BATCH] = {"micro_batch", HS_OPTION_INT, "N", NULL, "256", 1, max_count,
+        "ranking: candidates that are scored at once; memory grows with it, scores do not change"},
+    [HS_RUN_KV_DTYPE] = {"kv_dtype", HS_OPTION_CHOICE, "fp32|bf16", NULL, "that of --dtype", 0, 0,
+        "keys and values of histories, with and without a cache"},
+    [HS_RUN_KV_CACHE] = {"kv_cache", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+        "keep keys and values: users who come back are answered from them, with the same bits"},
+    [HS_RUN_KV_CACHE_BYTES] = {"kv_cache_bytes", HS_OPTION_SIZE, "SIZE", NULL, "1GiB", 1, INT64_MAX,
+        "all memory of the cache: bytes, or with a unit such as 512MiB"},
+    [HS_RUN_KV_PAGE_TOKENS] = {"kv_page_tokens", HS_OPTION_INT, "N", NULL, "64", 32, 65536,
+        "tokens of a page of the cache, a multiple of 32"},
+    [HS_RUN_KV_CACHE_LOAD] = {"kv_cache_load", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
+        "begin with what an earlier run saved"},
+    [HS_RUN_KV_CACHE_SAVE] = {"kv_cache_save", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
+        "write at the end what the cache holds"},
+    [HS_RUN_VERIFY_CACHE] = {"verify_cache", HS_OPTION_INT, "N", NULL, NULL, 1, max_count,
+        "answer every N-th batch once more without the cache, untimed: a bit that differs fails the run"},
 };

@@ -36,12 +36,22 @@ enum {
     HS_RUN_TRUNCATION,
     HS_RUN_SPLIT,
     HS_RUN_PAD_ATTENTION,
+    HS_RUN_BATCH_TS_INTERVAL,
+    HS_RUN_SLIDE_STEP,
+    HS_RUN_MICRO_BATCH,
+    HS_RUN_KV_DTYPE,
+    HS_RUN_KV_CACHE,
+    HS_RUN_KV_CACHE_BYTES,
+    HS_RUN_KV_PAGE_TOKENS,
+    HS_RUN_KV_CACHE_LOAD,
+    HS_RUN_KV_CACHE_SAVE,
+    HS_RUN_VERIFY_CACHE,
     HS_RUN_N_OPTIONS
 };
 
 extern const hs_option hs_run_options[HS_RUN_N_OPTIONS];
 
 /* Words of --protocol, --truncation and --split are numbered as they stand in the table. */
-enum { HS_RUN_SESSIONS, HS_RUN_LEAVE_ONE_OUT, HS_RUN_RANKING };
+enum { HS_RUN_SESSIONS, HS_RUN_LEAVE_ONE_OUT, HS_RUN_RANKING, HS_RUN_REPLAY };
 
 #endif

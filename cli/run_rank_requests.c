@@ -4,7 +4,7 @@
 #include "cli/json_writer.h"
 #include "cli/line_reader.h"
 #include "cli/request_line.h"
-#include "cli/run.h"
+#include "cli/run_cache.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,29 +18,39 @@ typedef struct requests {
     hs_request request;
     /* what waits for an answer */
     size_t n;
-    hs_ids offset, item, action_offset, action, candidate_offset, candidate, context;
-    hs_ids user_end; /* where each user's text ends in `users` */
-    hs_dynbuf users; /* JSON text of the users, one behind the other */
-    hs_ids line;     /* of each in the file */
-    size_t bytes;    /* of their lines */
+    hs_ids offset, item, action_offset, action, candidate_offset, candidate, context, user_id;
+    bool has_user_id; /* all of them have one, or, with a cache, none: a batch knows no mixture */
+    hs_ids user_end;  /* where each user's text ends in `users` */
+    hs_dynbuf users;  /* JSON text of the users, one behind the other */
+    hs_ids line;      /* of each in the file */
+    size_t bytes;     /* of their lines */
     hs_dynbuf out;
 } requests;
 
+enum { N_LISTS = 10 };
+
+static void lists_of(requests *r, hs_ids *list[N_LISTS])
+{
+    hs_ids *const all[N_LISTS] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset,
+        &r->candidate, &r->context, &r->user_id, &r->user_end, &r->line};
+    memcpy(list, all, sizeof all);
+}
+
 static void clear(requests *r)
 {
-    hs_ids *const lists[] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset, &r->candidate,
-        &r->context, &r->user_end, &r->line};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        lists[i]->n = 0;
+    hs_ids *list[N_LISTS];
+    lists_of(r, list);
+    for (size_t i = 0; i < N_LISTS; i++)
+        list[i]->n = 0;
     r->users.len = r->bytes = r->n = 0;
 }
 
 static void requests_close(requests *r)
 {
-    hs_ids *const lists[] = {&r->offset, &r->item, &r->action_offset, &r->action, &r->candidate_offset, &r->candidate,
-        &r->context, &r->user_end, &r->line};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        hs_ids_free(lists[i]);
+    hs_ids *list[N_LISTS];
+    lists_of(r, list);
+    for (size_t i = 0; i < N_LISTS; i++)
+        hs_ids_free(list[i]);
     hs_free(r->feature);
     hs_dynbuf_free(&r->users);
     hs_request_free(&r->request);
@@ -109,14 +119,18 @@ static hstu_status append_request(requests *r, hstu_error *err)
     const hs_request *q = &r->request;
     bool ok = true;
     HS_TRY(check_names(r, err));
-    if (r->n == 0)
+    if (r->n == 0) {
+        r->has_user_id = q->has_user_id;
         ok = hs_ids_push(&r->offset, 0) && hs_ids_push(&r->action_offset, 0) && hs_ids_push(&r->candidate_offset, 0);
+    }
+    r->has_user_id = r->has_user_id && q->has_user_id;
     ok = ok && push_all(&r->item, &q->items) && push_all(&r->action, &q->actions) &&
          push_all(&r->candidate, &q->candidates) && hs_ids_push(&r->offset, (int64_t)r->item.n) &&
          hs_ids_push(&r->action_offset, (int64_t)r->action.n) &&
          hs_ids_push(&r->candidate_offset, (int64_t)r->candidate.n) &&
          hs_dynbuf_append(&r->users, q->user ? q->user : "null", q->user ? q->user_len : 4) &&
-         hs_ids_push(&r->user_end, (int64_t)r->users.len) && hs_ids_push(&r->line, (int64_t)r->reader.line);
+         hs_ids_push(&r->user_end, (int64_t)r->users.len) && hs_ids_push(&r->line, (int64_t)r->reader.line) &&
+         hs_ids_push(&r->user_id, q->user_id);
     if (!ok)
         return hs_fail_nomem(err, r->item.n * sizeof(int64_t), "a batch of requests");
     r->bytes += r->reader.text.len;
@@ -175,6 +189,40 @@ static hstu_status write_answers(
     return HSTU_OK;
 }
 
+typedef struct named_requests {
+    const requests *requests;
+    size_t first;
+} named_requests;
+
+static void name_request(void *ctx, size_t user, char *text, size_t size)
+{
+    const named_requests *named = ctx;
+    (void)snprintf(text, size, "%.160s: line %lld", named->requests->reader.path,
+        (long long)named->requests->line.data[named->first + user]);
+}
+
+/* Whether the logits of a batch that begins with request `first` are those without the cache, where it is the batch's turn. */
+static hstu_status verify(
+    const requests *r, size_t first, const hstu_batch *batch, const float *logits, hstu_error *err)
+{
+    const int64_t n_classes = r->run->info.n_classes, n_candidates = batch->cand_offset[batch->n_users];
+    const size_t n = (size_t)(n_candidates * n_classes);
+    HS_TRY(hs_run_cache_note(r->run, batch->n_users, 0, err));
+    if (!hs_run_cache_is_due(r->run))
+        return HSTU_OK;
+    float *plain = hs_alloc(n, sizeof *plain);
+    if (!plain)
+        return hs_fail_nomem(err, n * sizeof *plain, "a batch's logits");
+    hstu_status status = hstu_rank(r->run->cache.plain, batch, plain, n, err);
+    const hs_answer_part part = {
+        .name = "logit", .offset = batch->cand_offset, .per = n_classes, .real = {logits, plain}};
+    named_requests named = {r, first};
+    if (status == HSTU_OK)
+        status = hs_run_cache_verify(r->run, &part, 1, batch->n_users, name_request, &named, err);
+    hs_free(plain);
+    return status;
+}
+
 /* The n requests from `first` on, as a batch. */
 static hstu_status rank(
     requests *r, size_t first, size_t n, const hstu_batch *batch, float *logits, float *probability, hstu_error *err)
@@ -182,6 +230,7 @@ static hstu_status rank(
     const int64_t n_classes = r->run->info.n_classes;
     const int64_t from = r->candidate_offset.data[first], to = r->candidate_offset.data[first + n];
     HS_TRY(hstu_rank(r->run->session, batch, logits + from * n_classes, (size_t)((to - from) * n_classes), err));
+    HS_TRY(verify(r, first, batch, logits + from * n_classes, err));
     for (int64_t i = from; i < to; i++)
         hs_run_probabilities(&r->run->info, logits + i * n_classes, probability + i * n_classes);
     if (r->run->dump_logits)
@@ -201,6 +250,7 @@ static hstu_status rank_all(requests *r, float *logits, float *probability, hstu
         .cand_offset = r->candidate_offset.data,
         .cand_id = r->candidate.data,
         .context = r->context.data,
+        .user_id = r->has_user_id ? r->user_id.data : NULL,
     };
     return rank(r, 0, r->n, &batch, logits, probability, err);
 }
@@ -221,6 +271,7 @@ static hstu_status rank_alone(requests *r, size_t i, float *logits, float *proba
         .cand_offset = candidate_offset,
         .cand_id = r->candidate.data + candidate,
         .context = n_context ? r->context.data + i * n_context : NULL,
+        .user_id = r->has_user_id ? r->user_id.data + i : NULL,
     };
     return rank(r, i, 1, &batch, logits, probability, err);
 }
@@ -261,6 +312,25 @@ static hstu_status answer_pending(requests *r, hstu_error *err)
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
 
+/* A window that slides in steps; the library takes the newest events itself. */
+static void cut(hs_request *q, const hs_run *run)
+{
+    const int64_t n = (int64_t)q->items.n;
+    const int64_t start = run->slide_step > 1 ? hs_window_start(n, run->window, run->slide_step) : 0;
+    q->items.n -= (size_t)start;
+    q->actions.n -= (size_t)start;
+    if (start) {
+        memmove(q->items.data, q->items.data + start, q->items.n * sizeof *q->items.data);
+        memmove(q->actions.data, q->actions.data + start, q->actions.n * sizeof *q->actions.data);
+    }
+}
+
+static bool fits(const requests *r)
+{
+    return r->bytes + r->reader.text.len <= MAX_LINE_BYTES &&
+           (!r->run->cache.cache || r->has_user_id == r->request.has_user_id);
+}
+
 /* Reads one line and takes it up; *more is false at the end of the file. */
 static hstu_status take_line(requests *r, bool *more, hstu_error *err)
 {
@@ -271,7 +341,8 @@ static hstu_status take_line(requests *r, bool *more, hstu_error *err)
     if (!*more || strspn(text->data ? text->data : "", " \t") == text->len)
         return HSTU_OK;
     HS_TRY(hs_rank_request_parse(&r->request, text->data, text->len, r->reader.path, r->reader.line, err));
-    if (r->n && r->bytes + text->len > MAX_LINE_BYTES)
+    cut(&r->request, r->run);
+    if (r->n && !fits(r))
         HS_TRY(answer_pending(r, err));
     /* A context that fails halfway must leave nothing for the requests before it, which are still answered. */
     const size_t n_context = r->context.n;

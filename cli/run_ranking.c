@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/outfile.h"
+#include "cli/run_cache.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,45 +13,13 @@ enum { MAX_TASKS = 63 }; /* a label's bits that are no sign */
 
 typedef struct loop {
     hs_run *run;
-    const hstu_ranking_samples *samples;
-    const int64_t **feature;                 /* [info.n_context]: each feature's ids of all samples */
-    int64_t *offset, *cand_offset, *context; /* of one batch */
-    float *logits;                           /* [candidates, info.n_classes] the result's */
+    const hs_samples *samples;
+    hs_batch_room room;
+    float *logits; /* [n_targets, info.n_classes] the result's */
+    float *plain;  /* those of one batch without the cache, for verification; or NULL */
     hs_outfile *output;
     size_t dumped_n; /* batch size whose shapes were printed last */
 } loop;
-
-/* ---- contextual features ---------------------------------------------------------------------------------------- */
-
-static hstu_status find_feature(const loop *l, const char *name, const int64_t **out, hstu_error *err)
-{
-    const hstu_ranking_samples *s = l->samples;
-    if (strcmp(name, "user_id") == 0) {
-        *out = s->user_id;
-        return HSTU_OK;
-    }
-    for (int64_t i = 0; i < s->n_features; i++) {
-        if (strcmp(s->feature_name[i], name) == 0) {
-            *out = s->feature + i * s->n;
-            return HSTU_OK;
-        }
-    }
-    return hs_fail(err, HSTU_EINVAL, 0,
-        "%s: expected the contextual feature '%s', which the model takes, found none among %lld features of users",
-        l->run->dataset_info.name, name, (long long)s->n_features);
-}
-
-static hstu_status find_features(loop *l, hstu_error *err)
-{
-    for (size_t i = 0; i < l->run->info.n_context; i++) {
-        hstu_feature_info info;
-        HS_TRY(hstu_model_context(l->run->model, i, &info, err));
-        HS_TRY(find_feature(l, info.name, &l->feature[i], err));
-    }
-    return HSTU_OK;
-}
-
-/* ---- the loop --------------------------------------------------------------------------------------------------- */
 
 static hstu_status write_header(loop *l, hstu_error *err)
 {
@@ -63,53 +32,23 @@ static hstu_status write_header(loop *l, hstu_error *err)
 
 static hstu_status loop_open(loop *l, hs_run *run, hstu_error *err)
 {
-    *l = (loop){.run = run, .samples = run->samples};
-    const size_t batch_size = (size_t)hs_min_int(run->batch_size, run->samples->n);
+    *l = (loop){.run = run, .samples = &run->samples};
+    HS_TRY(hs_batch_room_open(&l->room, run, err));
     size_t places = 0;
-    if (!hs_mul_size(batch_size, run->info.n_context, &places))
-        return hs_fail_nomem(err, SIZE_MAX, "a batch");
-    l->feature = hs_alloc(run->info.n_context, sizeof *l->feature);
-    l->offset = hs_alloc(batch_size + 1, sizeof *l->offset);
-    l->cand_offset = hs_alloc(batch_size + 1, sizeof *l->cand_offset);
-    l->context = hs_alloc(places, sizeof *l->context);
-    if (!l->feature || !l->offset || !l->cand_offset || !l->context)
-        return hs_fail_nomem(err, (2 * batch_size + places) * sizeof *l->offset, "a batch");
-    HS_TRY(find_features(l, err));
+    if (!hs_mul_size((size_t)l->room.n_targets, (size_t)run->info.n_classes, &places))
+        return hs_fail_nomem(err, SIZE_MAX, "a batch's logits");
+    if (run->cache.plain)
+        l->plain = hs_alloc(places, sizeof *l->plain);
+    if (run->cache.plain && !l->plain)
+        return hs_fail_nomem(err, places * sizeof *l->plain, "a batch's logits");
     return run->output_path ? write_header(l, err) : HSTU_OK;
 }
 
 static void loop_close(loop *l)
 {
     hs_outfile_discard(l->output);
-    hs_free(l->feature);
-    hs_free(l->offset);
-    hs_free(l->cand_offset);
-    hs_free(l->context);
-}
-
-static hstu_batch assemble(void *ctx, int64_t first, int64_t n)
-{
-    const loop *l = ctx;
-    const hstu_ranking_samples *s = l->samples;
-    const int64_t event = s->offset[first], candidate = s->cand_offset[first];
-    const size_t n_context = l->run->info.n_context;
-    for (int64_t i = 0; i <= n; i++) {
-        l->offset[i] = s->offset[first + i] - event;
-        l->cand_offset[i] = s->cand_offset[first + i] - candidate;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        for (size_t f = 0; f < n_context; f++)
-            l->context[(size_t)i * n_context + f] = l->feature[f][first + i];
-    }
-    return (hstu_batch){
-        .n_users = (size_t)n,
-        .offset = l->offset,
-        .item_id = s->item_id + event,
-        .action = s->action + event,
-        .cand_offset = l->cand_offset,
-        .cand_id = s->cand_id + candidate,
-        .context = n_context ? l->context : NULL,
-    };
+    hs_batch_room_close(&l->room);
+    hs_free(l->plain);
 }
 
 const char *hs_run_without_user(const char *sentence)
@@ -118,11 +57,16 @@ const char *hs_run_without_user(const char *sentence)
     return strncmp(sentence, user, sizeof user - 1) == 0 ? sentence + sizeof user - 1 : sentence;
 }
 
-static hstu_status rank(const loop *l, const hstu_batch *batch, int64_t first, hstu_error *err)
+static hstu_status rank(const loop *l, hstu_session *session, const hstu_batch *batch, float *logits, hstu_error *err)
 {
-    const int64_t n_classes = l->run->info.n_classes, *at = l->samples->cand_offset + first;
-    const size_t n = (size_t)((at[batch->n_users] - at[0]) * n_classes);
-    return hstu_rank(l->run->session, batch, l->logits + at[0] * n_classes, n, err);
+    const size_t n = (size_t)(batch->cand_offset[batch->n_users] * l->run->info.n_classes);
+    return hstu_rank(session, batch, logits, n, err);
+}
+
+/* Where the result has the logits of sample i. */
+static float *logits_of(const loop *l, int64_t i)
+{
+    return l->logits + hs_samples_target(l->samples, i) * l->run->info.n_classes;
 }
 
 /* The library counts users within a batch; a person knows the data set's: one by one they tell who fails. */
@@ -130,12 +74,12 @@ static hstu_status answer(void *ctx, const hstu_batch *batch, int64_t first, hst
 {
     loop *l = ctx;
     const int64_t n = (int64_t)batch->n_users;
-    hstu_status status = rank(l, batch, first, err);
+    hstu_status status = rank(l, l->run->session, batch, logits_of(l, first), err);
     if (status != HSTU_EINVAL && status != HSTU_EFORMAT)
         return status;
     for (int64_t i = first; i < first + n; i++) {
-        const hstu_batch alone = assemble(l, i, 1);
-        status = rank(l, &alone, i, err);
+        const hstu_batch alone = hs_batch_room_fill(&l->room, i, 1);
+        status = rank(l, l->run->session, &alone, logits_of(l, i), err);
         if (status != HSTU_OK) {
             const hstu_error inner = *err;
             return hs_fail(err, status, 0, "%s: user %lld: %s", l->run->dataset_info.name,
@@ -143,6 +87,17 @@ static hstu_status answer(void *ctx, const hstu_batch *batch, int64_t first, hst
         }
     }
     return status;
+}
+
+static hstu_status verify(void *ctx, const hstu_batch *batch, int64_t first, hstu_error *err)
+{
+    const loop *l = ctx;
+    const hs_answer_part part = {.name = "logit",
+        .offset = batch->cand_offset,
+        .per = l->run->info.n_classes,
+        .real = {logits_of(l, first), l->plain}};
+    HS_TRY(rank(l, l->run->cache.plain, batch, l->plain, err));
+    return hs_run_cache_verify_samples(l->run, &part, 1, batch->n_users, first, err);
 }
 
 static void dump_shapes(loop *l, const hstu_batch *batch)
@@ -157,12 +112,12 @@ static void dump_shapes(loop *l, const hstu_batch *batch)
 
 static hstu_status write_rows(loop *l, int64_t first, int64_t n, hstu_error *err)
 {
-    const hstu_ranking_samples *s = l->samples;
+    const hs_samples *s = l->samples;
     const int64_t n_classes = l->run->info.n_classes;
     for (int64_t i = first; i < first + n && l->output; i++) {
-        for (int64_t j = s->cand_offset[i]; j < s->cand_offset[i + 1]; j++) {
+        for (int64_t j = hs_samples_target(s, i); j < hs_samples_target(s, i + 1); j++) {
             HS_TRY(hs_outfile_printf(l->output, err, "%lld,%lld,%lld", (long long)s->user_id[i],
-                (long long)s->cand_id[j], (long long)s->label[j]));
+                (long long)s->target[j], (long long)s->label[j]));
             for (int64_t c = 0; c < n_classes; c++)
                 HS_TRY(hs_outfile_printf(l->output, err, ",%.9g", (double)l->logits[j * n_classes + c]));
             HS_TRY(hs_outfile_printf(l->output, err, "\n"));
@@ -206,20 +161,20 @@ void hs_run_probabilities(const hstu_model_info *info, const float *logits, floa
 static hstu_status measure_task(
     const hs_run *run, hs_run_result *result, int64_t t, float *probability, uint8_t *positive, hstu_error *err)
 {
-    const size_t n = (size_t)result->n_candidates, n_classes = (size_t)run->info.n_classes;
+    const size_t n = (size_t)result->n_targets, n_classes = (size_t)run->info.n_classes;
     hs_task *task = &result->task[t];
     for (size_t i = 0; i < n; i++)
-        positive[i] = (uint8_t)(run->samples->label[i] >> t & 1);
+        positive[i] = (uint8_t)(run->samples.label[i] >> t & 1);
     const hstu_scores scores = {probability + t, n_classes, positive, n};
     const hstu_scores logits = {result->logits + t, n_classes, positive, n};
     HS_TRY(hstu_auc_of(&task->auc, &scores, err));
-    HS_TRY(hstu_gauc_of(&task->gauc, &scores, run->samples->cand_offset, (size_t)result->n_requests, err));
+    HS_TRY(hstu_gauc_of(&task->gauc, &scores, run->samples.target_offset, (size_t)result->n_requests, err));
     return hstu_log_loss_of(&task->loss, &logits, err);
 }
 
 static hstu_status measure_tasks(const hs_run *run, hs_run_result *result, hstu_error *err)
 {
-    const size_t n = (size_t)result->n_candidates, n_classes = (size_t)run->info.n_classes;
+    const size_t n = (size_t)result->n_targets, n_classes = (size_t)run->info.n_classes;
     hstu_status status = HSTU_OK;
     float *probability = hs_alloc(n * n_classes, sizeof *probability); /* as large as the logits */
     uint8_t *positive = hs_alloc(n, sizeof *positive);
@@ -241,8 +196,8 @@ fail:
 
 static hstu_status measure_classes(const hs_run *run, hs_run_result *result, hstu_error *err)
 {
-    const hstu_status status = hstu_multiclass_of(&result->multiclass, result->logits, run->samples->label,
-        (size_t)result->n_candidates, (size_t)run->info.n_classes, err);
+    const hstu_status status = hstu_multiclass_of(&result->multiclass, result->logits, run->samples.label,
+        (size_t)result->n_targets, (size_t)run->info.n_classes, err);
     const hstu_error inner = *err;
     return status == HSTU_EINVAL ? hs_fail(err, status, 0, "%s: %s", run->dataset_info.name, inner.msg) : status;
 }
@@ -250,12 +205,11 @@ static hstu_status measure_classes(const hs_run *run, hs_run_result *result, hst
 static hstu_status result_open(const hs_run *run, hs_run_result *result, hstu_error *err)
 {
     size_t places = 0;
-    HS_TRY(hs_run_batches_plan(result, run, run->samples->n, err));
-    result->n_candidates = run->samples->cand_offset[result->n_requests];
+    HS_TRY(hs_run_batches_plan(result, run, err));
     if (has_tasks(&run->info) && run->info.n_tasks > MAX_TASKS)
         return hs_fail(err, HSTU_EUNSUP, 0, "a label has bits for %d tasks, and the model has %lld", (int)MAX_TASKS,
             (long long)run->info.n_tasks);
-    if (!hs_mul_size((size_t)result->n_candidates, (size_t)run->info.n_classes, &places))
+    if (!hs_mul_size((size_t)result->n_targets, (size_t)run->info.n_classes, &places))
         return hs_fail_nomem(err, SIZE_MAX, "the logits");
     result->logits = hs_alloc(places, sizeof *result->logits);
     if (!result->logits)
@@ -266,7 +220,8 @@ static hstu_status result_open(const hs_run *run, hs_run_result *result, hstu_er
 hstu_status hs_run_rank(hs_run *run, hs_run_result *result, hstu_error *err)
 {
     loop l = {0};
-    const hs_batch_work work = {.ctx = &l, .stage = "ranking", .assemble = assemble, .answer = answer, .show = show};
+    const hs_batch_work work = {
+        .ctx = &l, .stage = "ranking", .room = &l.room, .answer = answer, .show = show, .verify = verify};
     hstu_status status = result_open(run, result, err);
     if (status != HSTU_OK)
         goto fail;

@@ -83,7 +83,8 @@ static void put_differences(hs_json_writer *w, const hs_run *run)
     hs_json_key(w, "differs_from_training");
     hs_json_begin(w, '[');
     hs_report_put_difference(w, "max_history", run->info.max_sequence_length, run->rules.max_history);
-    hs_report_put_difference(w, "max_candidates", run->info.max_candidates, run->rules.max_candidates);
+    if (!run->replay)
+        hs_report_put_difference(w, "max_candidates", run->info.max_candidates, run->rules.max_candidates);
     if (run->rules.truncation == HSTU_TRUNCATION_NEWEST) {
         hs_json_begin(w, '{');
         hs_json_pair_text(w, "option", "truncation");
@@ -94,6 +95,29 @@ static void put_differences(hs_json_writer *w, const hs_run *run)
     hs_json_end(w, ']');
 }
 
+/* Where the requests come from, and how large they are. */
+static void put_requests(hs_json_writer *w, const hs_run *run, const hs_run_result *result)
+{
+    hs_json_pair_text(w, "protocol", run->replay ? "replay" : "ranking");
+    if (!run->replay) {
+        hs_json_pair_text(w, "truncation", truncation_name(run->rules.truncation));
+        hs_json_pair_text(w, "split", split_name(run->rules.split));
+    }
+    hs_json_pair_int(w, "n_candidates", result->n_targets);
+    hs_json_pair_int(w, "max_history", run->rules.max_history);
+    if (!run->replay)
+        hs_json_pair_int(w, "max_candidates", run->rules.max_candidates);
+}
+
+static void put_skipped(hs_json_writer *w, const hstu_ranking_samples *samples)
+{
+    hs_json_key(w, "skipped");
+    hs_json_begin(w, '{');
+    hs_json_pair_int(w, "too_few_events", samples->n_short);
+    hs_json_pair_int(w, "incomplete", samples->n_incomplete);
+    hs_json_end(w, '}');
+}
+
 void hs_report_put_ranking(hs_json_writer *w, const hs_run *run, const hs_run_result *result)
 {
     if (result->task)
@@ -101,19 +125,13 @@ void hs_report_put_ranking(hs_json_writer *w, const hs_run *run, const hs_run_re
     else
         put_multiclass(w, run, &result->multiclass);
     hs_report_put_model(w, run);
-    hs_json_pair_text(w, "protocol", "ranking");
-    hs_json_pair_text(w, "truncation", truncation_name(run->rules.truncation));
-    hs_json_pair_text(w, "split", split_name(run->rules.split));
-    hs_json_pair_int(w, "n_candidates", result->n_candidates);
-    hs_json_pair_int(w, "max_history", run->rules.max_history);
-    hs_json_pair_int(w, "max_candidates", run->rules.max_candidates);
+    put_requests(w, run, result);
     hs_json_pair_int(w, "attention_n", run->info.attention_n);
     hs_json_pair_bool(w, "contextual_mask", run->info.contextual_mask != 0);
-    hs_json_key(w, "skipped");
-    hs_json_begin(w, '{');
-    hs_json_pair_int(w, "too_few_events", run->samples->n_short);
-    hs_json_pair_int(w, "incomplete", run->samples->n_incomplete);
-    hs_json_end(w, '}');
+    if (run->replay)
+        hs_report_put_replay(w, run, result);
+    else
+        put_skipped(w, run->ranking_samples);
     hs_json_pair_bool(w, "random_weights", run->info.random_weights != 0);
     hs_json_pair_int(w, "seed", (int64_t)run->seed);
     put_differences(w, run);
@@ -124,8 +142,12 @@ void hs_report_put_ranking(hs_json_writer *w, const hs_run *run, const hs_run_re
 void hs_report_print_ranking(FILE *out, const hs_run *run, const hs_run_result *result)
 {
     const hstu_multiclass *m = &result->multiclass;
-    (void)fprintf(out, "  %lld candidates, %s split, %s events\n", (long long)result->n_candidates,
-        split_name(run->rules.split), truncation_name(run->rules.truncation));
+    if (run->replay)
+        (void)fprintf(out, "  %lld candidates, intervals of %lld s\n", (long long)result->n_targets,
+            (long long)run->replay_rules.interval_s);
+    else
+        (void)fprintf(out, "  %lld candidates, %s split, %s events\n", (long long)result->n_targets,
+            split_name(run->rules.split), truncation_name(run->rules.truncation));
     if (!result->task) {
         (void)fprintf(out,
             "  AUC %.5f, log loss %.5f, normalised entropy %.5f, accuracy %.5f, %llu of %lld classes\n\n", m->auc,

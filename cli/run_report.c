@@ -2,6 +2,7 @@
 #include "cli/run.h"
 
 #include "base/error.h"
+#include "cli/run_cache.h"
 #include "cli/run_report.h"
 
 #include <string.h>
@@ -16,6 +17,12 @@ typedef struct ks {
     int64_t k[MAX_KS]; /* ascending, each once */
     size_t n;
 } ks;
+
+int hs_ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
 
 double hs_quantile(const double *x, size_t n, double p)
 {
@@ -38,7 +45,7 @@ static void ks_add(ks *set, int64_t k)
 
 static bool leaves_one_out(const hs_run *run)
 {
-    return run->history.protocol == HSTU_PROTOCOL_LEAVE_ONE_OUT;
+    return !run->replay && run->history.protocol == HSTU_PROTOCOL_LEAVE_ONE_OUT;
 }
 
 static ks cuts(const hs_run *run, const int64_t *reference, size_t n_reference)
@@ -63,7 +70,7 @@ static ks ndcg_cuts(const hs_run *run)
 
 static const char *protocol_name(const hs_run *run)
 {
-    return leaves_one_out(run) ? "leave-one-out" : "sessions";
+    return run->replay ? "replay" : run->ranking ? "ranking" : leaves_one_out(run) ? "leave-one-out" : "sessions";
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
@@ -125,7 +132,7 @@ static void put_original(hs_json_writer *w, const hs_run *run, const hs_run_resu
     hs_json_pair_double(w, "avg_latency_ms", average_ms(result), HS_REPORT_DIGITS);
     hs_json_pair_double(w, "p50_latency_ms", milliseconds(result, 0.5), HS_REPORT_DIGITS);
     if (result->rank)
-        hs_json_pair_double(w, "hit_rate", hstu_hit_rate(result->rank, (size_t)result->n_requests, run->top_k[0]).mean,
+        hs_json_pair_double(w, "hit_rate", hstu_hit_rate(result->rank, (size_t)result->n_targets, run->top_k[0]).mean,
             HS_REPORT_DIGITS);
     hs_json_pair_double(w, "throughput_rps", per_second(result), HS_REPORT_DIGITS);
 }
@@ -136,8 +143,22 @@ void hs_report_put_model(hs_json_writer *w, const hs_run *run)
     hs_json_pair_text(w, "main_module", run->info.main_module);
     hs_json_pair_text(w, "device", run->info.device);
     hs_json_pair_text(w, "dtype", run->info.dtype);
+    hs_json_pair_text(w, "kv_dtype", run->info.kv_dtype);
     hs_json_pair_int(w, "threads", run->info.threads);
     hs_json_pair_text(w, "isa", run->info.isa);
+}
+
+void hs_report_put_replay(hs_json_writer *w, const hs_run *run, const hs_run_result *result)
+{
+    hs_json_key(w, "replay");
+    hs_json_begin(w, '{');
+    hs_json_pair_int(w, "batch_ts_interval_s", run->replay_rules.interval_s);
+    hs_json_pair_int(w, "slide_step", run->slide_step);
+    hs_json_pair_int(w, "targets", result->n_targets);
+    hs_json_pair_int(w, "users", run->samples.n_users);
+    hs_json_pair_int(w, "skipped_users", run->samples.n_users_skipped);
+    hs_json_pair_int(w, "skipped_intervals", run->replayed->n_skipped);
+    hs_json_end(w, '}');
 }
 
 static void put_circumstances(hs_json_writer *w, const hs_run *run)
@@ -157,8 +178,9 @@ static void put_circumstances(hs_json_writer *w, const hs_run *run)
         hs_json_pair_bool(w, "pad_attention", true);
     hs_json_pair_bool(w, "random_weights", run->info.random_weights != 0);
     hs_json_pair_int(w, "seed", (int64_t)run->seed);
-    hs_json_pair_int(w, "skipped", run->histories->n_skipped);
-    hs_json_pair_bool(w, "timestamps", run->histories->timestamp != NULL);
+    if (!run->replay)
+        hs_json_pair_int(w, "skipped", run->samples.n_users_skipped);
+    hs_json_pair_bool(w, "timestamps", run->samples.time != NULL);
 }
 
 void hs_report_put_difference(hs_json_writer *w, const char *option, int64_t model, int64_t here)
@@ -184,14 +206,14 @@ static void put_differences(hs_json_writer *w, const hs_run *run)
         hs_report_put_difference(w, "item_id_offset", model->item_id_offset, here->item_id_offset);
     if (leaves_one_out(run))
         hs_report_put_difference(w, "min_events", model->min_events, here->min_events);
-    if (events && leaves_one_out(run))
+    if (events && (leaves_one_out(run) || run->replay))
         hs_report_put_difference(w, "drop_duplicates", model->drop_duplicates, here->drop_duplicates);
-    if (events && !leaves_one_out(run)) {
+    if (events && !leaves_one_out(run) && !run->replay) {
         hs_report_put_difference(w, "time_interval_s", model->time_interval_s, here->time_interval_s);
         hs_report_put_difference(w, "max_sequences", model->max_sequences, here->max_sequences);
         hs_report_put_difference(w, "max_sequence_length", model->max_sequence_length, here->max_sequence_length);
     }
-    if (run->info.uses_time && !run->histories->timestamp) {
+    if (run->info.uses_time && !run->samples.time) {
         hs_json_begin(w, '{');
         hs_json_pair_text(w, "option", "timestamps");
         hs_json_pair_text(w, "model", "the relative bias wants the time of every event");
@@ -204,7 +226,7 @@ static void put_differences(hs_json_writer *w, const hs_run *run)
 hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_result *result, hstu_error *err)
 {
     hs_json_writer w;
-    const size_t n = (size_t)result->n_requests;
+    const size_t n = (size_t)result->n_targets;
     hs_dynbuf_init(out, MAX_REPORT_BYTES);
     hs_json_writer_init(&w, out, 2);
     hs_json_begin(&w, '{');
@@ -217,9 +239,12 @@ hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_resul
     } else {
         put_metrics(&w, "metrics", run, result->rank, n);
         put_circumstances(&w, run);
+        if (run->replay)
+            hs_report_put_replay(&w, run, result);
         put_differences(&w, run);
         put_metrics(&w, "most_popular_baseline", run, result->popular_rank, n);
     }
+    hs_report_put_cache(&w, run);
     hs_json_end(&w, '}');
     if (w.failed || !hs_dynbuf_append_text(out, "\n")) {
         hs_dynbuf_free(out);
@@ -242,9 +267,8 @@ static void print_head(FILE *out, const hs_run *run, const hs_run_result *result
 {
     char title[2048];
     (void)snprintf(title, sizeof title, "%s on %s, %s: %lld requests in %lld batches of %lld",
-        run->info.random_weights ? "random weights" : run->checkpoint, run->dataset_info.name,
-        run->ranking ? "ranking" : protocol_name(run), (long long)result->n_requests, (long long)result->n_batches,
-        (long long)run->batch_size);
+        run->info.random_weights ? "random weights" : run->checkpoint, run->dataset_info.name, protocol_name(run),
+        (long long)result->n_requests, (long long)result->n_batches, (long long)run->batch_size);
     hs_console_clean(title);
     (void)fprintf(out, "\n  %s\n", title);
     (void)fprintf(out, "  %s %s, %s, %s (%s), %d threads\n", run->info.family, run->info.main_module, run->info.dtype,
@@ -256,11 +280,12 @@ static void print_head(FILE *out, const hs_run *run, const hs_run_result *result
 
 void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
 {
-    const size_t n = (size_t)result->n_requests;
+    const size_t n = (size_t)result->n_targets;
     const ks hr = hr_cuts(run), ndcg = ndcg_cuts(run);
     print_head(out, run, result);
     if (run->ranking) {
         hs_report_print_ranking(out, run, result);
+        hs_report_print_cache(out, run);
         return;
     }
     (void)fprintf(out, "  %-12s%-23s%s\n", "", "     model", "     most popular");
@@ -272,4 +297,5 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
             hstu_ndcg(result->popular_rank, n, ndcg.k[i]));
     print_row(out, "mrr", 0, hstu_mrr(result->rank, n), hstu_mrr(result->popular_rank, n));
     (void)fputc('\n', out);
+    hs_report_print_cache(out, run);
 }

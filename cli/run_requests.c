@@ -6,21 +6,23 @@
 #include "cli/json_writer.h"
 #include "cli/line_reader.h"
 #include "cli/request_line.h"
+#include "cli/run_cache.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum { MAX_LINE_BYTES = 64 << 20, SCORE_DIGITS = 9 };
 
-/* Requests that wait for an answer. All of them have times, or none; the same for candidates: a batch knows no mixture. */
+/* Requests that wait for an answer. All of them have times, or none; the same for candidates and, with a cache, for user ids:
+ * a batch knows no mixture. */
 typedef struct pending {
     size_t n;
-    hs_ids offset, item, time, query, candidate_offset, candidate;
+    hs_ids offset, item, time, query, candidate_offset, candidate, user_id;
     hs_ids user_end; /* where each user's text ends in `users` */
+    hs_ids line;     /* of each in the file */
     hs_dynbuf users; /* JSON text of the users, one behind the other */
     size_t bytes;    /* of their lines */
-    uint64_t first_line, last_line;
-    bool has_times, has_candidates;
+    bool has_times, has_candidates, has_user_id;
 } pending;
 
 typedef struct requests {
@@ -28,29 +30,43 @@ typedef struct requests {
     hs_line_reader reader;
     hs_request request;
     pending pending;
-    int64_t *top; /* [batch_size, k] */
-    float *score;
+    int64_t *top, *plain_top; /* [batch_size, k]; plain: without the cache, for verification, or NULL */
+    float *score, *plain_score;
     hs_dynbuf out;
     bool warned; /* of requests without times */
 } requests;
 
+enum { N_LISTS = 9 };
+
+static void lists_of(pending *p, hs_ids *list[N_LISTS])
+{
+    hs_ids *const all[N_LISTS] = {&p->offset, &p->item, &p->time, &p->query, &p->candidate_offset, &p->candidate,
+        &p->user_id, &p->user_end, &p->line};
+    memcpy(list, all, sizeof all);
+}
+
 static void clear(pending *p)
 {
-    p->offset.n = p->item.n = p->time.n = p->query.n = p->candidate_offset.n = p->candidate.n = p->user_end.n = 0;
+    hs_ids *list[N_LISTS];
+    lists_of(p, list);
+    for (size_t i = 0; i < N_LISTS; i++)
+        list[i]->n = 0;
     p->users.len = p->bytes = p->n = 0;
 }
 
 static void requests_close(requests *r)
 {
-    hs_ids *const lists[] = {&r->pending.offset, &r->pending.item, &r->pending.time, &r->pending.query,
-        &r->pending.candidate_offset, &r->pending.candidate, &r->pending.user_end};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        hs_ids_free(lists[i]);
+    hs_ids *list[N_LISTS];
+    lists_of(&r->pending, list);
+    for (size_t i = 0; i < N_LISTS; i++)
+        hs_ids_free(list[i]);
     hs_dynbuf_free(&r->pending.users);
     hs_request_free(&r->request);
     hs_line_reader_close(&r->reader);
     hs_free(r->top);
     hs_free(r->score);
+    hs_free(r->plain_top);
+    hs_free(r->plain_score);
     hs_dynbuf_free(&r->out);
 }
 
@@ -81,8 +97,9 @@ static hstu_status append_request(requests *r, hstu_error *err)
         ok = hs_ids_push(&p->offset, 0) && hs_ids_push(&p->candidate_offset, 0);
         p->has_times = q->has_times;
         p->has_candidates = q->has_candidates;
-        p->first_line = r->reader.line;
+        p->has_user_id = q->has_user_id;
     }
+    p->has_user_id = p->has_user_id && q->has_user_id;
     for (int64_t i = r->run->pad_attention ? (int64_t)q->items.n : r->run->window; i < r->run->window && ok; i++)
         ok = hs_ids_push(&p->item, 0) && (!q->has_times || hs_ids_push(&p->time, 0));
     HS_TRY(push_items(r, &q->items, "items", &p->item, err));
@@ -92,10 +109,10 @@ static hstu_status append_request(requests *r, hstu_error *err)
     ok = ok && hs_ids_push(&p->query, q->request_time) && hs_ids_push(&p->offset, (int64_t)p->item.n) &&
          hs_ids_push(&p->candidate_offset, (int64_t)p->candidate.n) &&
          hs_dynbuf_append(&p->users, q->user ? q->user : "null", q->user ? q->user_len : 4) &&
-         hs_ids_push(&p->user_end, (int64_t)p->users.len);
+         hs_ids_push(&p->user_end, (int64_t)p->users.len) && hs_ids_push(&p->user_id, q->user_id) &&
+         hs_ids_push(&p->line, (int64_t)r->reader.line);
     if (!ok)
         return hs_fail_nomem(err, p->item.n * sizeof(int64_t), "a batch of requests");
-    p->last_line = r->reader.line;
     p->bytes += r->reader.text.len;
     p->n++;
     return HSTU_OK;
@@ -146,9 +163,10 @@ static hstu_status write_answers(requests *r, hstu_error *err)
 /* The library's sentence names the place in the batch; a person knows lines. */
 static hstu_status name_lines(const requests *r, hstu_status status, hstu_error *err)
 {
-    hstu_error inner = *err;
-    return hs_fail(err, status, r->pending.first_line, "%s: lines %llu to %llu: %s", r->reader.path,
-        (unsigned long long)r->pending.first_line, (unsigned long long)r->pending.last_line, inner.msg);
+    const hstu_error inner = *err;
+    const hs_ids *line = &r->pending.line;
+    return hs_fail(err, status, (uint64_t)line->data[0], "%s: lines %lld to %lld: %s", r->reader.path,
+        (long long)line->data[0], (long long)line->data[line->n - 1], inner.msg);
 }
 
 static void dump_shapes(const requests *r)
@@ -159,6 +177,37 @@ static void dump_shapes(const requests *r)
         (void)fprintf(stderr,
             "hstu: output shapes: user embeddings [%zu, %lld], top-k ids [%zu, %lld], top-k scores [%zu, %lld]\n", n,
             (long long)r->run->info.dim, n, k, n, k);
+}
+
+static hstu_status recommend(
+    requests *r, hstu_session *session, const hstu_batch *batch, int64_t *top, float *score, hstu_error *err)
+{
+    hstu_recommend_options options;
+    hstu_recommend_options_init(&options);
+    options.filter_seen = r->run->filter_seen;
+    options.candidate_id = r->run->candidate;
+    options.n_candidates = r->run->n_candidates;
+    const hstu_status status = hstu_recommend(session, batch, (size_t)r->run->k, &options, top, score, NULL, err);
+    return status == HSTU_OK ? HSTU_OK : name_lines(r, status, err);
+}
+
+static void name_request(void *ctx, size_t user, char *text, size_t size)
+{
+    const requests *r = ctx;
+    (void)snprintf(text, size, "%.160s: line %lld", r->reader.path, (long long)r->pending.line.data[user]);
+}
+
+static hstu_status verify(requests *r, const hstu_batch *batch, hstu_error *err)
+{
+    const hs_answer_part part[] = {
+        {.name = "score", .per = r->run->k, .real = {r->score, r->plain_score}},
+        {.name = "item", .per = r->run->k, .whole = {r->top, r->plain_top}},
+    };
+    HS_TRY(hs_run_cache_note(r->run, batch->n_users, 0, err));
+    if (!hs_run_cache_is_due(r->run))
+        return HSTU_OK;
+    HS_TRY(recommend(r, r->run->cache.plain, batch, r->plain_top, r->plain_score, err));
+    return hs_run_cache_verify(r->run, part, sizeof part / sizeof *part, batch->n_users, name_request, r, err);
 }
 
 static hstu_status answer_pending(requests *r, hstu_error *err)
@@ -174,16 +223,10 @@ static hstu_status answer_pending(requests *r, hstu_error *err)
         .query_time = p->has_times ? p->query.data : NULL,
         .cand_offset = p->has_candidates ? p->candidate_offset.data : NULL,
         .cand_id = p->has_candidates ? p->candidate.data : NULL,
+        .user_id = p->has_user_id ? p->user_id.data : NULL,
     };
-    hstu_recommend_options options;
-    hstu_recommend_options_init(&options);
-    options.filter_seen = r->run->filter_seen;
-    options.candidate_id = r->run->candidate;
-    options.n_candidates = r->run->n_candidates;
-    const hstu_status status =
-        hstu_recommend(r->run->session, &batch, (size_t)r->run->k, &options, r->top, r->score, NULL, err);
-    if (status != HSTU_OK)
-        return name_lines(r, status, err);
+    HS_TRY(recommend(r, r->run->session, &batch, r->top, r->score, err));
+    HS_TRY(verify(r, &batch, err));
     dump_shapes(r);
     HS_TRY(write_answers(r, err));
     clear(p);
@@ -192,14 +235,15 @@ static hstu_status answer_pending(requests *r, hstu_error *err)
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
 
-/* Cuts the request to the newest `window` events. */
-static void cut(hs_request *request, int64_t window)
+/* Cuts the request to the window that the model gets. */
+static void cut(hs_request *request, const hs_run *run)
 {
-    const size_t n = request->items.n, keep = (uint64_t)window < n ? (size_t)window : n;
-    memmove(request->items.data, request->items.data + (n - keep), keep * sizeof(int64_t));
+    const int64_t n = (int64_t)request->items.n, start = hs_window_start(n, run->window, run->slide_step);
+    const size_t keep = (size_t)(n - start);
+    memmove(request->items.data, request->items.data + start, keep * sizeof(int64_t));
     request->items.n = keep;
     if (request->has_times) {
-        memmove(request->times.data, request->times.data + (n - keep), keep * sizeof(int64_t));
+        memmove(request->times.data, request->times.data + start, keep * sizeof(int64_t));
         request->times.n = keep;
     }
 }
@@ -208,7 +252,8 @@ static bool fits(const requests *r)
 {
     const pending *p = &r->pending;
     return p->bytes + r->reader.text.len <= MAX_LINE_BYTES && p->has_times == r->request.has_times &&
-           p->has_candidates == r->request.has_candidates;
+           p->has_candidates == r->request.has_candidates &&
+           (!r->run->cache.cache || p->has_user_id == r->request.has_user_id);
 }
 
 static void warn_without_times(requests *r)
@@ -230,7 +275,7 @@ static hstu_status take_line(requests *r, bool *more, hstu_error *err)
     if (!*more || strspn(r->reader.text.data ? r->reader.text.data : "", " \t") == r->reader.text.len)
         return HSTU_OK;
     HS_TRY(hs_request_parse(&r->request, r->reader.text.data, r->reader.text.len, r->reader.path, r->reader.line, err));
-    cut(&r->request, r->run->window);
+    cut(&r->request, r->run);
     warn_without_times(r);
     if (r->pending.n && !fits(r))
         HS_TRY(answer_pending(r, err));
@@ -248,7 +293,11 @@ static hstu_status requests_open(requests *r, hs_run *run, hstu_error *err)
         return hs_fail_nomem(err, SIZE_MAX, "a batch's answers");
     r->top = hs_alloc(places, sizeof *r->top);
     r->score = hs_alloc(places, sizeof *r->score);
-    if (!r->top || !r->score)
+    if (run->cache.plain) {
+        r->plain_top = hs_alloc(places, sizeof *r->plain_top);
+        r->plain_score = hs_alloc(places, sizeof *r->plain_score);
+    }
+    if (!r->top || !r->score || (run->cache.plain && (!r->plain_top || !r->plain_score)))
         return hs_fail_nomem(err, places * 12, "a batch's answers");
     return hs_line_reader_open(&r->reader, run->requests_path, MAX_LINE_BYTES, err);
 }

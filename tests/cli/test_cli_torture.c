@@ -1,8 +1,8 @@
-/* Every allocation of an evaluation with its report, and of answering requests, fails once: each time an error, nothing leaked
+/* Every allocation of an evaluation with its report, of a replay with a cache, and of answering requests, fails once: each time an error, nothing leaked
  * (AddressSanitizer sees that). */
 #include "base/alloc.h"
 #include "base/error.h"
-#include "cli/run.h"
+#include "cli/run_cache.h"
 
 #include "torture.h"
 
@@ -16,7 +16,8 @@
 #include <cmocka.h>
 
 static const char data_path[] = "test_cli_torture.csv", requests_path[] = "test_cli_torture.jsonl",
-                  candidates_path[] = "test_cli_torture.ids", output_path[] = "test_cli_torture.out";
+                  candidates_path[] = "test_cli_torture.ids", output_path[] = "test_cli_torture.out",
+                  cache_path[] = "test_cli_torture.kv";
 
 static void write_file(const char *path, const char *text)
 {
@@ -51,6 +52,44 @@ static hstu_status answer_requests(void *run, hstu_error *err)
     return hs_run_answer_requests(run, err);
 }
 
+/* The same of a replay with a cache, every answer of which is verified. */
+static hstu_status replay(void *ctx, hstu_error *err)
+{
+    hs_run *run = ctx;
+    HS_TRY(hs_samples_of_replay(&run->samples, run->replayed, err));
+    hstu_cache_drop_all(run->cache.cache);
+    const hstu_status status = evaluate(run, err);
+    if (status == HSTU_OK)
+        assert_int_equal(run->cache.n_verified_requests, run->samples.n);
+    hs_samples_close(&run->samples);
+    return status;
+}
+
+static hstu_status open_cache(void *ctx, hstu_error *err)
+{
+    hs_run *run = ctx;
+    const hstu_status status = hs_run_cache_open(run, err);
+    hs_run_cache_close(run);
+    return status;
+}
+
+static void open_replay(hs_run *run)
+{
+    hstu_replay_options options;
+    hstu_error err = {0};
+    hstu_replay_options_init(&options);
+    options.item_id_offset = 0;
+    hs_samples_close(&run->samples);
+    if (hstu_replay_open(&run->replayed, run->dataset, &options, &err) != HSTU_OK)
+        fail_msg("%s", err.msg);
+    run->replay = true;
+    run->slide_step = 1;
+    run->cache.on = true;
+    hstu_cache_options_init(&run->cache.options);
+    run->cache.options.bytes = 1 << 20;
+    run->cache.save_path = cache_path;
+}
+
 static void test_all(void **state)
 {
     (void)state;
@@ -81,6 +120,7 @@ static void test_all(void **state)
     assert_int_equal(hstu_dataset_open(&run.dataset, data_path, NULL, &err), HSTU_OK);
     hstu_dataset_get_info(run.dataset, &run.dataset_info);
     assert_int_equal(hstu_histories_open(&run.histories, run.dataset, &run.history, &err), HSTU_OK);
+    hs_samples_of_histories(&run.samples, run.histories);
     assert_int_equal(hstu_session_open(&run.session, run.model, &err), HSTU_OK);
 
     /* The session's own memory, which stays, is not what is tried here: the kernels do without where they cannot have it. */
@@ -89,13 +129,23 @@ static void test_all(void **state)
 
     torture_silently(answer_requests, &run, 10);
 
+    open_replay(&run);
+    torture(open_cache, &run, 3);
+    run.cache.verify_every = 1;
+    assert_int_equal(hs_run_cache_open(&run, &err), HSTU_OK);
+    assert_int_equal(replay(&run, &err), HSTU_OK);
+    torture(replay, &run, 20);
+    hs_run_cache_close(&run);
+
     hstu_session_close(run.session);
+    hstu_replay_close(run.replayed);
     hstu_histories_close(run.histories);
     hstu_dataset_close(run.dataset);
     hstu_model_close(run.model);
     (void)unlink(data_path);
     (void)unlink(requests_path);
     (void)unlink(candidates_path);
+    (void)unlink(cache_path);
 }
 
 int main(void)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS, BATCH_SIZE, CHECKPOINT, DTYPE, TOP_K, FILTER_SEEN, QUIET, OFFSET, N_OPTIONS };
+enum { STEPS, BATCH_SIZE, CHECKPOINT, DTYPE, TOP_K, FILTER_SEEN, QUIET, OFFSET, ROOM, N_OPTIONS };
 
 static const hs_option table[N_OPTIONS] = {
     [STEPS] = {"steps", HS_OPTION_INT, "N", NULL, "all", 1, 1000, "batches"},
@@ -21,6 +21,7 @@ static const hs_option table[N_OPTIONS] = {
     [FILTER_SEEN] = {"filter_seen", HS_OPTION_SWITCH, "[on|off]", NULL, NULL, 0, 0, "filter"},
     [QUIET] = {"quiet", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "no bar"},
     [OFFSET] = {"offset", HS_OPTION_INT, "N", "0", NULL, INT64_MIN, INT64_MAX, "any number"},
+    [ROOM] = {"room", HS_OPTION_SIZE, "SIZE", "1KiB", NULL, 10, INT64_MAX, "bytes"},
 };
 
 static const hs_verb verb = {
@@ -148,6 +149,35 @@ static void test_numbers(void **state)
     assert_int_equal(x, 77);
 }
 
+static void test_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t bytes;
+    } cases[] = {{"10", 10}, {"4GiB", (int64_t)4 << 30}, {"512mib", (int64_t)512 << 20}, {"16KiB", 16384},
+        {"3tIb", (int64_t)3 << 40}, {"20KB", 20000}, {"7MB", 7000000}, {"2gb", 2000000000}, {"1TB", 1000000000000},
+        {"11B", 11}, {"8388607TiB", (int64_t)8388607 << 40}, {"9223372036854775807", INT64_MAX}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[64];
+        (void)snprintf(line, sizeof line, "--room %s", cases[i].text);
+        assert_int_equal(good(line).value[ROOM].number, cases[i].bytes);
+    }
+    assert_int_equal(good("").value[ROOM].number, 1024);
+    static const char *const wrong[] = {"9", "9B", "0GiB", "-1GiB", "+1GiB", "1.5GiB", "GiB", "", "1G", "1k", "1Gi",
+        "1GiBs", "1PiB", "1bi", "8388608TiB", "9223372036854775808", "99999999999999999999999", "1e9", "0x10",
+        "1KiKiB"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char line[64], sentence[160];
+        (void)snprintf(line, sizeof line, "--room=%s", wrong[i]);
+        (void)snprintf(sentence, sizeof sentence,
+            "option --room wants a size such as 4GiB, 512MiB or 1073741824, 10 to 9223372036854775807 bytes, found "
+            "'%s'",
+            wrong[i]);
+        bad(line, sentence);
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -243,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_spellings),
         cmocka_unit_test(test_switch),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_suggestions),
         cmocka_unit_test(test_operand),

@@ -70,7 +70,7 @@ static void test_failures(void **state)
     expect_error("run --device npu", HS_EXIT_FAILED, "device \"npu\"");
     expect_error("run --device npu --checkpoint no_such_file.pt", HS_EXIT_FAILED, "device \"npu\"");
     expect_error("run --dtype fp16 --checkpoint no_such_file.pt", HS_EXIT_FAILED, "fp16");
-    expect_error("run --protocol ranking", HS_EXIT_FAILED, "--protocol wants sessions or leave-one-out");
+    expect_error("run --protocol ranking", HS_EXIT_FAILED, "--protocol wants sessions, leave-one-out or replay");
     expect_error("run --split all", HS_EXIT_FAILED, "--split means nothing to a model of the family retrieval");
     expect_error("run --pad_attention", HS_EXIT_FAILED, "--pad_attention wants a model of the family decoder");
     expect_error("run --truncation middle", HS_EXIT_USAGE, "--truncation wants one of oldest|newest");

@@ -16,12 +16,13 @@ static double latency[] = {0.001, 0.003};
 
 static hs_run make_run(void)
 {
-    hs_run run = {.batch_size = 4, .ranking = true, .samples = &samples, .seed = 9, .checkpoint = "model"};
+    hs_run run = {.batch_size = 4, .ranking = true, .ranking_samples = &samples, .seed = 9, .checkpoint = "model"};
     run.info = (hstu_model_info){.family = "ranking",
         .main_module = "GR ranking",
         .config = "kuairand_1k_ranking",
         .device = "cpu",
         .dtype = "bf16",
+        .kv_dtype = "bf16",
         .isa = "ref",
         .threads = 2,
         .max_sequence_length = 10,
@@ -60,8 +61,9 @@ static void check_keys(const cJSON *root, const char *figures)
     const char *const keys[] = {"config", "dataset", "num_batches", "batch_size", "vocab_size", "model_checkpoint",
         "model_downloaded", "total_time_s", "requests", "avg_latency_ms", "p50_latency_ms", "throughput_rps",
         "p90_latency_ms", "p99_latency_ms", "max_latency_ms", figures, "family", "main_module", "device", "dtype",
-        "threads", "isa", "protocol", "truncation", "split", "n_candidates", "max_history", "max_candidates",
-        "attention_n", "contextual_mask", "skipped", "random_weights", "seed", "differs_from_training"};
+        "kv_dtype", "threads", "isa", "protocol", "truncation", "split", "n_candidates", "max_history",
+        "max_candidates", "attention_n", "contextual_mask", "skipped", "random_weights", "seed",
+        "differs_from_training"};
     const cJSON *child = root->child;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++, child = child->next) {
         assert_non_null(child);
@@ -73,7 +75,7 @@ static void check_keys(const cJSON *root, const char *figures)
 static hs_run_result make_result(hs_task *task)
 {
     return (hs_run_result){
-        .n_batches = 2, .n_requests = 5, .total_s = 0.01, .latency_s = latency, .n_candidates = 10, .task = task};
+        .n_batches = 2, .n_requests = 5, .total_s = 0.01, .latency_s = latency, .n_targets = 10, .task = task};
 }
 
 static void test_tasks(void **state)

@@ -243,7 +243,7 @@ static void test_options_of_other_families(void **state)
         expect_error(line, HS_EXIT_FAILED, "means nothing to a model of the family ranking");
     }
     expect_error("run --config kuairand_pure_ranking --protocol sessions", HS_EXIT_FAILED,
-        "--protocol wants ranking for a model of the family ranking, found 'sessions'");
+        "--protocol wants ranking or replay for a model of the family ranking, found 'sessions'");
     expect_error("run --config kuairand_pure_ranking --pad_attention", HS_EXIT_FAILED,
         "--pad_attention wants a model of the family decoder, found ranking");
     expect_error("run --requests x --split all", HS_EXIT_USAGE, "--requests and --split exclude each other");

@@ -71,7 +71,7 @@ static hstu_status evaluate(void *ctx, hstu_error *err)
     if (status == HSTU_OK) {
         assert_int_equal(unlink(output_path), 0);
         assert_int_equal(result.n_requests, 5);
-        assert_int_equal(result.n_candidates, 10);
+        assert_int_equal(result.n_targets, 10);
         /* Labels of candidates: u % 2 and 65. */
         assert_int_equal(result.task[0].auc.n_positive, 8);
         assert_int_equal(result.task[6].auc.n_positive, 5);
@@ -109,13 +109,14 @@ static void test_all(void **state)
         fail_msg("%s", err.msg);
     hstu_model_get_info(run.model, &run.info);
     hstu_ranking_options_init(&run.rules);
-    run.rules.max_history = 2;
+    run.rules.max_history = run.window = 2;
     run.rules.max_candidates = 2;
     run.rules.split = HSTU_SPLIT_ALL;
     assert_int_equal(hstu_dataset_open(&run.dataset, data_path, NULL, &err), HSTU_OK);
     hstu_dataset_get_info(run.dataset, &run.dataset_info);
     assert_int_equal(run.dataset_info.max_user, 5);
-    assert_int_equal(hstu_ranking_samples_open(&run.samples, run.dataset, &run.rules, &err), HSTU_OK);
+    assert_int_equal(hstu_ranking_samples_open(&run.ranking_samples, run.dataset, &run.rules, &err), HSTU_OK);
+    hs_samples_of_ranking(&run.samples, run.ranking_samples);
     assert_int_equal(hstu_session_open(&run.session, run.model, &err), HSTU_OK);
 
     /* The session's own memory, which stays, is not what is tried here. */
@@ -126,7 +127,7 @@ static void test_all(void **state)
     torture_silently(answer_requests, &run, 10);
 
     hstu_session_close(run.session);
-    hstu_ranking_samples_close(run.samples);
+    hstu_ranking_samples_close(run.ranking_samples);
     hstu_dataset_close(run.dataset);
     hstu_model_close(run.model);
     (void)unlink(data_path);

@@ -46,14 +46,16 @@ static hs_run make_run(hstu_histories *histories)
         .n_top_k = 2,
         .k = 5,
         .filter_seen = true,
-        .histories = histories,
+        .slide_step = 1,
         .item_offset = 1,
         .seed = 9};
+    hs_samples_of_histories(&run.samples, histories);
     run.info = (hstu_model_info){.family = "retrieval",
         .main_module = "HSTU",
         .config = "kuairand_gr",
         .device = "cpu",
         .dtype = "fp32",
+        .kv_dtype = "bf16",
         .isa = "ref",
         .threads = 2,
         .random_weights = 1,
@@ -142,8 +144,8 @@ static void check_keys(const cJSON *root)
     static const char *const keys[] = {"config", "dataset", "num_batches", "batch_size", "vocab_size",
         "model_checkpoint", "model_downloaded", "total_time_s", "requests", "avg_latency_ms", "p50_latency_ms",
         "hit_rate", "throughput_rps", "p90_latency_ms", "p99_latency_ms", "max_latency_ms", "metrics", "family",
-        "main_module", "device", "dtype", "threads", "isa", "protocol", "filter_seen", "top_k", "candidates",
-        "sequence_length", "random_weights", "seed", "skipped", "timestamps", "differs_from_training",
+        "main_module", "device", "dtype", "kv_dtype", "threads", "isa", "protocol", "filter_seen", "top_k",
+        "candidates", "sequence_length", "random_weights", "seed", "skipped", "timestamps", "differs_from_training",
         "most_popular_baseline"};
     const cJSON *child = root->child;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++, child = child->next) {
@@ -160,8 +162,13 @@ static void test_json(void **state)
     const hs_run run = make_run(&histories);
     double latency[] = {0.001, 0.002, 0.004, 0.009};
     int64_t rank[] = {1, 2, 0, 6}, baseline[] = {1, 1, 0, 4};
-    const hs_run_result result = {
-        .n_batches = 4, .n_requests = 4, .total_s = 0.02, .latency_s = latency, .rank = rank, .popular_rank = baseline};
+    const hs_run_result result = {.n_batches = 4,
+        .n_requests = 4,
+        .n_targets = 4,
+        .total_s = 0.02,
+        .latency_s = latency,
+        .rank = rank,
+        .popular_rank = baseline};
     cJSON *root = report(&run, &result);
     check_keys(root);
     assert_string_equal(text(root, "dataset"), "toy \"set\" \xef\xbf\xbd");
@@ -196,8 +203,13 @@ static void test_differences(void **state)
     hs_run run = make_run(&histories);
     double latency[] = {0.001};
     int64_t rank[] = {1, 2, 3, 4};
-    const hs_run_result result = {
-        .n_batches = 1, .n_requests = 4, .total_s = 1, .latency_s = latency, .rank = rank, .popular_rank = rank};
+    const hs_run_result result = {.n_batches = 1,
+        .n_requests = 4,
+        .n_targets = 4,
+        .total_s = 1,
+        .latency_s = latency,
+        .rank = rank,
+        .popular_rank = rank};
     cJSON *root = report(&run, &result);
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "differs_from_training");
     assert_int_equal(cJSON_GetArraySize(list), 3);
@@ -210,7 +222,8 @@ static void test_differences(void **state)
 
     /* Sessions: the cuts are the options' own, and nothing differs when the run follows the model. */
     static const int64_t times[9] = {0};
-    histories.timestamp = times;
+    histories.timestamp = histories.target_time = times;
+    hs_samples_of_histories(&run.samples, &histories);
     run.window = 4;
     run.history.protocol = HSTU_PROTOCOL_SESSIONS;
     root = report(&run, &result);
@@ -242,8 +255,13 @@ static void test_table(void **state)
     run.dataset_info.name = "toy\033[2J\x7f"; /* a name out of a file does not command the terminal */
     double latency[] = {0.001};
     int64_t rank[] = {1, 2, 3, 4};
-    const hs_run_result result = {
-        .n_batches = 1, .n_requests = 4, .total_s = 2, .latency_s = latency, .rank = rank, .popular_rank = rank};
+    const hs_run_result result = {.n_batches = 1,
+        .n_requests = 4,
+        .n_targets = 4,
+        .total_s = 2,
+        .latency_s = latency,
+        .rank = rank,
+        .popular_rank = rank};
     char *out = NULL;
     size_t n = 0;
     FILE *stream = open_memstream(&out, &n);

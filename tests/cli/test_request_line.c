@@ -63,6 +63,33 @@ static void test_users(void **state)
     hs_request_free(&r);
 }
 
+/* Whose rows a cache keeps. */
+static void test_user_ids(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        bool has;
+        int64_t id;
+    } cases[] = {
+        {"{\"items\":[1]}", false, 0},
+        {"{\"user\":7,\"items\":[1]}", true, 7},
+        {"{\"user\":\"7\",\"items\":[1]}", false, 0},
+        {"{\"user\":7.5,\"items\":[1]}", false, 0},
+        {"{\"user\":9223372036854775808,\"items\":[1]}", false, 0},
+        {"{\"user\":\"bob\",\"user_id\":-3,\"items\":[1]}", true, -3},
+        {"{\"user_id\":9223372036854775807,\"user\":7,\"items\":[1]}", true, INT64_MAX},
+    };
+    hs_request r = {0};
+    hstu_error err = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse(&r, cases[i].line, &err), HSTU_OK);
+        assert_int_equal(r.has_user_id, cases[i].has);
+        assert_true(!r.has_user_id || r.user_id == cases[i].id);
+    }
+    hs_request_free(&r);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -106,6 +133,10 @@ static void test_refusals(void **state)
         {"{\"user\":\"\xed\xa0\x80\",\"items\":[1]}", "expected UTF-8 text"},
         {"{\"user\":\"\xc0\x80\",\"items\":[1]}", "expected UTF-8 text"},
         {"{\"user\":\"\t\",\"items\":[1]}", "expected UTF-8 text, found byte 0x09"},
+        {"{\"user_id\":\"7\",\"items\":[1]}", "expected a whole number, found '\"'"},
+        {"{\"user_id\":1.5,\"items\":[1]}", "expected ',' or '}', found '.'"},
+        {"{\"user_id\":null,\"items\":[1]}", "expected a whole number, found 'n'"},
+        {"{\"user_id\":1,\"items\":[1],\"user_id\":1}", "expected each key once"},
     };
     assert_refusals(parse, cases, sizeof cases / sizeof *cases);
 }
@@ -203,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_line),
         cmocka_unit_test(test_users),
+        cmocka_unit_test(test_user_ids),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_line_reader),
