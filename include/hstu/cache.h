@@ -41,7 +41,7 @@ HSTU_API void hstu_cache_close(hstu_cache *cache);
  * a model that computes other bits: other weights, dtype, kv_dtype, configuration or kernels. */
 HSTU_API hstu_status hstu_session_use_cache(hstu_session *session, hstu_cache *cache, hstu_error *err);
 
-/* Of the session's last successful call: how many tokens user `user` of its batch had in its history, and how many of them were
+/* Of the session's last call, which has succeeded: how many tokens user `user` of its batch had in its history, and how many of them were
  * reused; both 0 where none were needed. HSTU_EINVAL past the end. */
 HSTU_API hstu_status hstu_session_get_reuse(
     const hstu_session *session, size_t user, int64_t *n_tokens, int64_t *n_reused, hstu_error *err);
