@@ -59,6 +59,7 @@ typedef struct hs_norm_gate_args {
  * NULL. out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending
  * over `in`: a row's result does not depend on the other rows. bf16: act's argument (when there is an act), act's
  * value, and the sum with the residual (x @ w + bias + residual is rounded once when there is no act). */
+enum { HS_LINEAR_MOST = 4 };
 typedef struct hs_linear_args {
     hs_mat out, x;
     const hs_packed *w;
@@ -195,7 +196,8 @@ typedef struct hs_device_table {
     hstu_status (*embed)(hs_device *dev, const hs_embed_args *a, hstu_error *err);
     hstu_status (*layer_norm)(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
     hstu_status (*norm_gate)(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
-    hstu_status (*linear)(hs_device *dev, const hs_linear_args *a, hstu_error *err);
+    /* n layers at once, 1 .. HS_LINEAR_MOST, none of which reads what another writes. */
+    hstu_status (*linear)(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err);
     hstu_status (*kv_write)(hs_device *dev, const hs_kv_write_args *a, hstu_error *err);
     hstu_status (*time_bucket)(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
     hstu_status (*silu_attn)(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);

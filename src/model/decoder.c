@@ -11,6 +11,11 @@ typedef struct space {
     hs_mat newest;                /* the layer's input, of the users' newest rows */
 } space;
 
+static hs_linear_args plain(const hs_pass *pass, hs_mat out, hs_mat x, const hs_packed *w, const float *bias)
+{
+    return (hs_linear_args){.out = out, .x = x, .w = w, .bias = bias, .bf16 = pass->model->bf16};
+}
+
 static hstu_status linear(const hs_pass *pass, hs_mat out, hs_mat x, const hs_packed *w, const float *bias,
     hs_activation act, hs_mat residual, hstu_error *err)
 {
@@ -18,6 +23,20 @@ static hstu_status linear(const hs_pass *pass, hs_mat out, hs_mat x, const hs_pa
         &(hs_linear_args){
             .out = out, .x = x, .w = w, .bias = bias, .act = act, .residual = residual, .bf16 = pass->model->bf16},
         err);
+}
+
+/* Keys and values of every row of x, queries of `rows`. */
+static hstu_status project(const hs_pass *pass, int64_t l, const space *s, hs_mat x, hs_mat rows, hstu_error *err)
+{
+    const hs_decoder_layer *w = &pass->model->weight.decoder[l];
+    const hs_mat q = hs_mat_rows(s->q, 0, rows.rows);
+    const hs_linear_args three[] = {plain(pass, s->k, x, w->k, w->k_bias), plain(pass, s->v, x, w->v, w->v_bias),
+        plain(pass, q, rows, w->q, w->q_bias)};
+    HS_TRY(hs_op_linears(pass->dev, three, 3, err));
+    hs_pass_trace(pass, l, "q", q);
+    hs_pass_trace(pass, l, "k", s->k);
+    hs_pass_trace(pass, l, "v", s->v);
+    return HSTU_OK;
 }
 
 /* Attention and all that follows for the rows x of `users`, whose keys and values are stored. */
@@ -28,8 +47,6 @@ static hstu_status finish_layer(
     const hs_mat none = {.data = NULL}, q = hs_mat_rows(s->q, 0, x.rows), attn = hs_mat_rows(s->attn, 0, x.rows);
     const hs_mat hidden = hs_mat_rows(s->hidden, 0, x.rows);
 
-    HS_TRY(linear(pass, q, x, w->q, w->q_bias, HS_ACT_NONE, none, err));
-    hs_pass_trace(pass, l, "q", q);
     HS_TRY(hs_op_softmax_attn(pass->dev,
         &(hs_softmax_attn_args){
             .out = attn,
@@ -52,17 +69,13 @@ static hstu_status finish_layer(
 
 static hstu_status run_layer(const hs_pass *pass, int64_t l, const space *s, hs_mat x, hstu_error *err)
 {
-    const hs_decoder_layer *w = &pass->model->weight.decoder[l];
-    const hs_mat none = {.data = NULL};
-    HS_TRY(linear(pass, s->k, x, w->k, w->k_bias, HS_ACT_NONE, none, err));
-    HS_TRY(linear(pass, s->v, x, w->v, w->v_bias, HS_ACT_NONE, none, err));
-    hs_pass_trace(pass, l, "k", s->k);
-    hs_pass_trace(pass, l, "v", s->v);
+    const bool narrow = hs_pass_narrows(pass, l);
+    const hs_mat rows = narrow ? s->newest : x;
+    if (narrow)
+        HS_TRY(hs_pass_newest(pass, rows, x, err));
+    HS_TRY(project(pass, l, s, x, rows, err));
     HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
-    if (!hs_pass_narrows(pass, l))
-        return finish_layer(pass, l, &pass->users, s, x, err);
-    HS_TRY(hs_pass_newest(pass, s->newest, x, err));
-    return finish_layer(pass, l, &pass->newest, s, s->newest, err);
+    return finish_layer(pass, l, narrow ? &pass->newest : &pass->users, s, rows, err);
 }
 
 hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err)

@@ -112,14 +112,21 @@ typedef struct space {
     hs_mat newest, newest_normed;       /* of the users' newest rows: the last layer's input and output, and its norm */
 } space;
 
-static hs_activation activation(const hs_pass *pass)
+/* Keys and values of every row, queries and gates of `rows`. */
+static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const queries *rows, hstu_error *err)
 {
-    return pass->model->config.linear_activation == HS_LINEAR_SILU ? HS_ACT_SILU : HS_ACT_NONE;
-}
-
-static hstu_status project(const hs_pass *pass, hs_mat out, hs_mat x, const hs_packed *w, hstu_error *err)
-{
-    return hs_op_linear(pass->dev, &(hs_linear_args){.out = out, .x = x, .w = w, .act = activation(pass)}, err);
+    const hs_hstu_layer *w = &pass->model->weight.hstu[l];
+    const hs_mat u = hs_mat_rows(s->u, 0, rows->x.rows), q = hs_mat_rows(s->q, 0, rows->x.rows);
+    const hs_activation act = pass->model->config.linear_activation == HS_LINEAR_SILU ? HS_ACT_SILU : HS_ACT_NONE;
+    const hs_linear_args four[] = {{.out = s->v, .x = s->normed, .w = w->v, .act = act},
+        {.out = s->k, .x = s->normed, .w = w->k, .act = act}, {.out = u, .x = rows->normed, .w = w->u, .act = act},
+        {.out = q, .x = rows->normed, .w = w->q, .act = act}};
+    HS_TRY(hs_op_linears(pass->dev, four, 4, err));
+    hs_pass_trace(pass, l, "u", u);
+    hs_pass_trace(pass, l, "v", s->v);
+    hs_pass_trace(pass, l, "q", q);
+    hs_pass_trace(pass, l, "k", s->k);
+    return HSTU_OK;
 }
 
 /* Attention and all that follows; rows->x becomes the layer's output. */
@@ -131,10 +138,6 @@ static hstu_status finish_layer(
     space s = *whole;
     s.u.rows = s.q.rows = s.attn.rows = s.y.rows = rows->x.rows;
 
-    HS_TRY(project(pass, s.u, rows->normed, layer->u, err));
-    HS_TRY(project(pass, s.q, rows->normed, layer->q, err));
-    hs_pass_trace(pass, l, "u", s.u);
-    hs_pass_trace(pass, l, "q", s.q);
     HS_TRY(attention(pass, l, b, rows, s.attn, s.q, err));
     hs_pass_trace(pass, l, "attn", s.attn);
     HS_TRY(hs_op_norm_gate(pass->dev,
@@ -150,23 +153,19 @@ static hstu_status finish_layer(
 
 static hstu_status run_layer(const hs_pass *pass, int64_t l, const bias *b, const space *s, hs_mat x, hstu_error *err)
 {
-    const hs_hstu_layer *layer = &pass->model->weight.hstu[l];
     const float eps = (float)pass->model->config.layer_norm_eps;
     queries rows = {.users = &pass->users, .bucket_offset = b->offset, .x = x, .normed = s->normed};
 
     HS_TRY(hs_op_layer_norm(pass->dev, &(hs_layer_norm_args){.out = s->normed, .x = x, .eps = eps}, err));
     hs_pass_trace(pass, l, "normed", s->normed);
-    HS_TRY(project(pass, s->v, s->normed, layer->v, err));
-    HS_TRY(project(pass, s->k, s->normed, layer->k, err));
-    hs_pass_trace(pass, l, "v", s->v);
-    hs_pass_trace(pass, l, "k", s->k);
-    HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
     if (hs_pass_narrows(pass, l)) {
         HS_TRY(hs_pass_newest(pass, s->newest, x, err));
         HS_TRY(hs_pass_newest(pass, s->newest_normed, s->normed, err));
         rows =
             (queries){.users = &pass->newest, .bucket_offset = b->newest, .x = s->newest, .normed = s->newest_normed};
     }
+    HS_TRY(project(pass, l, s, &rows, err));
+    HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
     return finish_layer(pass, l, b, s, &rows, err);
 }
 

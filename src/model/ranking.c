@@ -69,18 +69,32 @@ static hstu_status embed(const hs_pass *pass, const space *s, hstu_error *err)
 }
 
 /* One of u, v, q, k for all rows of x; `block` counts them in the weight's order. */
-static hstu_status project(
-    const hs_pass *pass, const hs_ranking_layer *layer, int block, hs_mat x, hs_mat out, hstu_error *err)
+static hs_linear_args projection(const hs_pass *pass, const hs_ranking_layer *layer, int block, hs_mat x, hs_mat out)
 {
     const hs_packed *const w[] = {layer->u, layer->v, layer->q, layer->k};
-    return hs_op_linear(pass->dev,
-        &(hs_linear_args){.out = out,
-            .x = x,
-            .w = w[block],
-            .bias = layer->uvqk_bias ? layer->uvqk_bias + block * out.cols : NULL,
-            .act = HS_ACT_SILU,
-            .bf16 = pass->model->bf16},
-        err);
+    return (hs_linear_args){.out = out,
+        .x = x,
+        .w = w[block],
+        .bias = layer->uvqk_bias ? layer->uvqk_bias + block * out.cols : NULL,
+        .act = HS_ACT_SILU,
+        .bf16 = pass->model->bf16};
+}
+
+/* Keys and values of every row, queries and gates of those from `from` on. */
+static hstu_status project(const hs_pass *pass, int64_t l, const space *s, int64_t from, hstu_error *err)
+{
+    const hs_ranking_layer *w = &pass->model->weight.ranking[l];
+    const int64_t n = s->x.rows - from;
+    const hs_mat normed = hs_mat_rows(s->normed, from, n);
+    const hs_mat u = hs_mat_rows(s->u, from, n), q = hs_mat_rows(s->q, from, n);
+    const hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
+        projection(pass, w, 0, normed, u), projection(pass, w, 2, normed, q)};
+    HS_TRY(hs_op_linears(pass->dev, four, n > 0 ? 4 : 2, err));
+    hs_pass_trace(pass, l, "v", s->v);
+    hs_pass_trace(pass, l, "k", s->k);
+    hs_pass_trace(pass, l, "u", u);
+    hs_pass_trace(pass, l, "q", q);
+    return HSTU_OK;
 }
 
 static hs_silu_attn_args attention_of(const hs_pass *pass, const hs_ranking_request *r, const hs_kv_view *kv)
@@ -139,14 +153,9 @@ static hstu_status finish_layer(const hs_pass *pass, int64_t l, const hs_ranking
 {
     const hs_ranking_layer *w = &pass->model->weight.ranking[l];
     const int64_t n = s->x.rows - from;
-    const hs_mat x = hs_mat_rows(s->x, from, n), normed = hs_mat_rows(s->normed, from, n);
-    const hs_mat u = hs_mat_rows(s->u, from, n), q = hs_mat_rows(s->q, from, n);
+    const hs_mat x = hs_mat_rows(s->x, from, n), u = hs_mat_rows(s->u, from, n);
     const hs_mat attn = hs_mat_rows(s->attn, from, n), gated = hs_mat_rows(s->gated, from, n);
 
-    HS_TRY(project(pass, w, 0, normed, u, err));
-    HS_TRY(project(pass, w, 2, normed, q, err));
-    hs_pass_trace(pass, l, "u", u);
-    hs_pass_trace(pass, l, "q", q);
     if (from == 0 && s->tokens.n_history > 0)
         HS_TRY(attend_history(pass, r, s, kv, err));
     if (s->tokens.n_candidates > 0)
@@ -194,10 +203,7 @@ static hstu_status run_layer(
             .bf16 = pass->model->bf16},
         err));
     hs_pass_trace(pass, l, "normed", s->normed);
-    HS_TRY(project(pass, w, 1, s->normed, s->v, err));
-    HS_TRY(project(pass, w, 3, s->normed, s->k, err));
-    hs_pass_trace(pass, l, "v", s->v);
-    hs_pass_trace(pass, l, "k", s->k);
+    HS_TRY(project(pass, l, s, from, err));
     HS_TRY(keep_history(pass, r, s, &kv, err));
     return from < s->x.rows ? finish_layer(pass, l, r, s, from, &kv, err) : HSTU_OK;
 }

@@ -72,7 +72,7 @@ hstu_status hs_op_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_err
     return dev->table->norm_gate(dev, a, err);
 }
 
-hstu_status hs_op_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err)
+static hstu_status check_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err)
 {
     const char *op = "linear";
     HS_TRY(hs_op_check_pointer(op, "the weight", a->w, 1, err));
@@ -87,7 +87,31 @@ hstu_status hs_op_linear(hs_device *dev, const hs_linear_args *a, hstu_error *er
         if (a->residual.data != a->out.data || a->residual.ld != a->out.ld)
             HS_TRY(hs_op_check_apart(op, "out", &a->out, "residual", &a->residual, err));
     }
-    return dev->table->linear(dev, a, err);
+    return HSTU_OK;
+}
+
+hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
+{
+    HS_TRY(hs_op_check_range("linear", "the number of layers", n, 1, HS_LINEAR_MOST, err));
+    for (int64_t i = 0; i < n; i++)
+        HS_TRY(check_linear(dev, &a[i], err));
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            if (j == i)
+                continue;
+            HS_TRY(hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's x", &a[j].x, err));
+            HS_TRY(hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's out", &a[j].out, err));
+            if (a[j].residual.data)
+                HS_TRY(
+                    hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's residual", &a[j].residual, err));
+        }
+    }
+    return dev->table->linear(dev, a, n, err);
+}
+
+hstu_status hs_op_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err)
+{
+    return hs_op_linears(dev, a, 1, err);
 }
 
 hstu_status hs_op_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err)

@@ -15,6 +15,8 @@ hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
 hstu_status hs_op_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
 hstu_status hs_op_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
 hstu_status hs_op_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err);
+/* Layers a[0 .. n - 1] that threads share out together; none reads what another writes. */
+hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err);
 hstu_status hs_op_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err);
 hstu_status hs_op_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
 hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);

@@ -123,7 +123,7 @@ static void linear_case(int isa, hs_activation act, bool with_bias, bool with_re
         .out = out, .x = x, .w = packed, .bias = with_bias ? bias.data : NULL, .act = act, .bf16 = true};
     if (with_residual)
         a.residual = add;
-    assert_int_equal(dev->table->linear(dev, &a, NULL), HSTU_OK);
+    assert_int_equal(dev->table->linear(dev, &a, 1, NULL), HSTU_OK);
     mat_check_gaps(&out);
     int n_exact = 0;
     for (int64_t r = 0; r < ROWS; r++) {

@@ -157,7 +157,7 @@ static hs_mat run_linear(hs_device *dev, const linear_case *c, const hs_packed *
         residual.rows = rows;
     }
     const hs_linear_args a = {.out = out, .x = x, .w = w, .bias = c->bias, .act = c->act, .residual = residual};
-    assert_int_equal(dev->table->linear(dev, &a, NULL), HSTU_OK);
+    assert_int_equal(dev->table->linear(dev, &a, 1, NULL), HSTU_OK);
     mat_check_gaps(&out);
     return out;
 }
@@ -197,7 +197,7 @@ static void linear_size(int isa, int64_t rows, int64_t in, int64_t n, hs_activat
     if (extras) { /* out may be residual */
         const hs_linear_args in_place = {
             .out = c.residual, .x = c.x, .w = w, .bias = c.bias, .act = act, .residual = c.residual};
-        assert_int_equal(three->table->linear(three, &in_place, NULL), HSTU_OK);
+        assert_int_equal(three->table->linear(three, &in_place, 1, NULL), HSTU_OK);
         mat_check_same_bits(&out, &c.residual, "linear in place of its residual");
         hs_free(c.residual.data);
     }

@@ -48,7 +48,7 @@ void hs_cpu_pack_size(const hs_packed *w, int64_t *in, int64_t *n);
 hstu_status hs_cpu_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err);
 hstu_status hs_cpu_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
 hstu_status hs_cpu_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
-hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err);
+hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err);
 hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err);
 hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
 hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);
