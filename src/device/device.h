@@ -111,10 +111,12 @@ typedef struct hs_time_bucket_args {
  *   out[r, h] = inv_n * sum over the tokens j that r sees of silu(alpha * (q[r, h] . k[j, h]) + bias[r, j]) * v[j, h].
  * q [rows, n_heads * dqk], out [rows, n_heads * dv], head-major columns; they may be column slices of a wider matrix.
  * bias NULL: 0. inv_n = 1 / N, the trained constant, never 1 / length.
- * Without own_k a user's R rows are its newest tokens: row r is token i = history - R + r and sees j <= i, and, when
+ * Rows are those of all users' histories, user b's being rows users.offset[b] on, and behind them those of all users'
+ * candidates, user b's from users.offset[n_users] + candidates[b] on.
+ * A user's R history rows are its newest tokens: row r is token i = history - R + r and sees j <= i, and, when
  * i < n_context[user], all of the history. n_context [n_users] may be NULL: none.
- * With own_k, own_v [rows, ...] the rows are candidates: each sees all of the history, and itself, its own term summed
- * last (own_k and own_v are rounded to the pages' type first); no bias, no n_context.
+ * A candidate sees all of the history, and itself, its own term summed last (own_k and own_v, rounded to the pages' type).
+ * candidates [n_users + 1] from 0, NULL: none; with candidates there is no bias.
  * Each element is one chain of sums over ascending tokens: a row's result does not depend on the other rows, the page
  * size, or who wrote the pages when.
  * bf16: silu(...) before it meets v, and the result; inv_n is applied to the sum.
@@ -123,10 +125,11 @@ typedef struct hs_time_bucket_args {
  * only come by overflow. Candidates never disturb each other. */
 typedef struct hs_silu_attn_args {
     hs_mat out, q;
-    hs_mat own_k, own_v; /* data NULL: the rows are history */
+    hs_mat own_k, own_v; /* [candidates[n_users], ...] */
     hs_kv_view kv;
-    hs_jagged users;        /* rows of q */
-    const int64_t *history; /* [n_users] */
+    hs_jagged users; /* history rows of q */
+    const int64_t *candidates;
+    const int64_t *history; /* [n_users]: tokens */
     const int64_t *n_context;
     float alpha, inv_n;
     const hs_rel_bias *bias;

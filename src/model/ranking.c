@@ -97,40 +97,28 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, int64
     return HSTU_OK;
 }
 
-static hs_silu_attn_args attention_of(const hs_pass *pass, const hs_ranking_request *r, const hs_kv_view *kv)
+/* The rows from `from` on: all, or candidates alone. */
+static hstu_status attend(const hs_pass *pass, const hs_ranking_request *r, const space *s, int64_t from,
+    const hs_kv_view *kv, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
-    return (hs_silu_attn_args){
-        .kv = *kv,
-        .history = r->history,
-        .alpha = 1.0f / sqrtf((float)c->dqk),
-        .inv_n = 1.0f / (float)c->attention_n,
-        .bf16 = pass->model->bf16,
-    };
-}
-
-static hstu_status attend_history(
-    const hs_pass *pass, const hs_ranking_request *r, const space *s, const hs_kv_view *kv, hstu_error *err)
-{
-    hs_silu_attn_args a = attention_of(pass, r, kv);
-    a.out = hs_mat_rows(s->attn, 0, s->tokens.n_history);
-    a.q = hs_mat_rows(s->q, 0, s->tokens.n_history);
-    a.users = (hs_jagged){.n_users = r->n_users, .offset = s->tokens.history_offset};
-    a.n_context = pass->model->config.contextual_mask ? r->context : NULL;
-    return hs_op_silu_attn(pass->dev, &a, err);
-}
-
-static hstu_status attend_candidates(
-    const hs_pass *pass, const hs_ranking_request *r, const space *s, const hs_kv_view *kv, hstu_error *err)
-{
-    const int64_t first = s->tokens.n_history, n = s->tokens.n_candidates;
-    hs_silu_attn_args a = attention_of(pass, r, kv);
-    a.out = hs_mat_rows(s->attn, first, n);
-    a.q = hs_mat_rows(s->q, first, n);
-    a.own_k = hs_mat_rows(s->k, first, n);
-    a.own_v = hs_mat_rows(s->v, first, n);
-    a.users = (hs_jagged){.n_users = r->n_users, .offset = s->tokens.candidate_offset};
-    return hs_op_silu_attn(pass->dev, &a, err);
+    const hs_ranking_tokens *t = &s->tokens;
+    return hs_op_silu_attn(pass->dev,
+        &(hs_silu_attn_args){
+            .out = hs_mat_rows(s->attn, from, s->attn.rows - from),
+            .q = hs_mat_rows(s->q, from, s->q.rows - from),
+            .own_k = hs_mat_rows(s->k, t->n_history, t->n_candidates),
+            .own_v = hs_mat_rows(s->v, t->n_history, t->n_candidates),
+            .kv = *kv,
+            .users = {.n_users = r->n_users, .offset = from > 0 ? r->nothing : t->history_offset},
+            .candidates = t->candidate_offset,
+            .history = r->history,
+            .n_context = c->contextual_mask ? r->context : NULL,
+            .alpha = 1.0f / sqrtf((float)c->dqk),
+            .inv_n = 1.0f / (float)c->attention_n,
+            .bf16 = pass->model->bf16,
+        },
+        err);
 }
 
 static hstu_status gate(
@@ -156,10 +144,7 @@ static hstu_status finish_layer(const hs_pass *pass, int64_t l, const hs_ranking
     const hs_mat x = hs_mat_rows(s->x, from, n), u = hs_mat_rows(s->u, from, n);
     const hs_mat attn = hs_mat_rows(s->attn, from, n), gated = hs_mat_rows(s->gated, from, n);
 
-    if (from == 0 && s->tokens.n_history > 0)
-        HS_TRY(attend_history(pass, r, s, kv, err));
-    if (s->tokens.n_candidates > 0)
-        HS_TRY(attend_candidates(pass, r, s, kv, err));
+    HS_TRY(attend(pass, r, s, from, kv, err));
     hs_pass_trace(pass, l, "attn", attn);
     HS_TRY(gate(pass, w, u, attn, gated, err));
     hs_pass_trace(pass, l, "gated", gated);

@@ -38,6 +38,8 @@ hstu_status hs_ranking_request_make(
     HS_TRY(hs_pass_ids(pass, &r->history, r->n_users, err));
     HS_TRY(hs_pass_ids(pass, &r->context, r->n_users, err));
     HS_TRY(hs_pass_ids(pass, &r->reused, r->n_users, err));
+    HS_TRY(hs_pass_ids(pass, &r->nothing, r->n_users + 1, err));
+    memset(r->nothing, 0, (size_t)(r->n_users + 1) * sizeof *r->nothing);
     for (int64_t b = 0; b < r->n_users; b++) {
         r->history[b] = hs_ranking_history(pass->model, in, in->first + b);
         r->context[b] = hs_ranking_context(pass->model, in, in->first + b);

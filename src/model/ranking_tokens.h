@@ -10,6 +10,7 @@ typedef struct hs_ranking_request {
     int64_t n_users, n_candidates;
     int64_t *history; /* [n_users]: contextual tokens, items and actions */
     int64_t *context; /* [n_users]: how many of them are contextual */
+    int64_t *nothing; /* [n_users + 1]: zeros */
     int64_t *reused;  /* [n_users]: how many of them have keys and values already */
 } hs_ranking_request;
 

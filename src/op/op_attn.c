@@ -68,21 +68,20 @@ hstu_status hs_op_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error
     return dev->table->kv_write(dev, a, err);
 }
 
-/* Pages, matrices, users and histories of either attention. The rows of `newest` users are their newest tokens. */
+/* Pages, matrices, users and histories of either attention; candidates NULL: none. */
 static hstu_status check_attn(const char *op, const hs_mat *out, const hs_mat *q, const hs_kv_view *kv,
-    const hs_jagged *users, const int64_t *history, bool newest, hstu_error *err)
+    const hs_jagged *users, const int64_t *candidates, const int64_t *history, hstu_error *err)
 {
     const hs_kv_shape *s = &kv->shape;
     HS_TRY(check_shape(op, s, err));
     HS_TRY(hs_op_check_mat(op, "q", q, -1, s->n_heads * s->dqk, err));
     HS_TRY(hs_op_check_mat(op, "out", out, q->rows, s->n_heads * s->dv, err));
     HS_TRY(hs_op_check_apart(op, "out", out, "q", q, err));
-    HS_TRY(hs_op_check_users(op, users, q->rows, err));
+    HS_TRY(hs_op_check_users(op, users, q->rows - (candidates ? candidates[users->n_users] : 0), err));
     HS_TRY(hs_op_check_pointer(op, "history", history, users->n_users, err));
     for (int64_t b = 0; b < users->n_users; b++) {
-        const int64_t rows = rows_of(users, b);
-        HS_TRY(hs_op_check_range(op, "a user's history", history[b], newest ? rows : 0, HS_OP_MAX_ELEMENTS, err));
-        if (rows > 0)
+        HS_TRY(hs_op_check_range(op, "a user's history", history[b], rows_of(users, b), HS_OP_MAX_ELEMENTS, err));
+        if (rows_of(users, b) > 0 || (candidates && candidates[b + 1] > candidates[b]))
             HS_TRY(check_pages(op, kv, b, 0, history[b], err));
     }
     return HSTU_OK;
@@ -110,16 +109,19 @@ static hstu_status check_bias(const char *op, const hs_rel_bias *bias, const hs_
     return HSTU_OK;
 }
 
-/* Candidates bring both matrices, and nothing that belongs to history rows. */
+/* Candidates bring both matrices, and no bias. */
 static hstu_status check_candidates(const char *op, const hs_silu_attn_args *a, hstu_error *err)
 {
     const hs_kv_shape *s = &a->kv.shape;
+    const hs_jagged candidates = {.n_users = a->users.n_users, .offset = a->candidates};
+    if (!a->candidates)
+        return HSTU_OK;
+    HS_TRY(hs_op_check_range(op, "the number of users", a->users.n_users, 0, HS_OP_MAX_ELEMENTS, err));
+    HS_TRY(hs_op_check_users(op, &candidates, a->own_k.rows, err));
     if (a->bias)
         return hs_fail(err, HSTU_EINVAL, 0, "op %s: candidates must come without a bias, but one is given", op);
-    if (a->n_context)
-        return hs_fail(err, HSTU_EINVAL, 0, "op %s: candidates must come without n_context, but it is given", op);
-    HS_TRY(hs_op_check_mat(op, "own_k", &a->own_k, a->q.rows, s->n_heads * s->dqk, err));
-    HS_TRY(hs_op_check_mat(op, "own_v", &a->own_v, a->q.rows, s->n_heads * s->dv, err));
+    HS_TRY(hs_op_check_mat(op, "own_k", &a->own_k, -1, s->n_heads * s->dqk, err));
+    HS_TRY(hs_op_check_mat(op, "own_v", &a->own_v, a->own_k.rows, s->n_heads * s->dv, err));
     HS_TRY(hs_op_check_apart(op, "out", &a->out, "own_k", &a->own_k, err));
     return hs_op_check_apart(op, "out", &a->out, "own_v", &a->own_v, err);
 }
@@ -127,10 +129,8 @@ static hstu_status check_candidates(const char *op, const hs_silu_attn_args *a, 
 hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err)
 {
     const char *op = "silu_attn";
-    const bool candidates = a->own_k.data || a->own_v.data;
-    HS_TRY(check_attn(op, &a->out, &a->q, &a->kv, &a->users, a->history, !candidates, err));
-    if (candidates)
-        HS_TRY(check_candidates(op, a, err));
+    HS_TRY(check_candidates(op, a, err));
+    HS_TRY(check_attn(op, &a->out, &a->q, &a->kv, &a->users, a->candidates, a->history, err));
     for (int64_t b = 0; a->n_context && b < a->users.n_users; b++)
         HS_TRY(hs_op_check_range(op, "a user's contextual tokens", a->n_context[b], 0, a->history[b], err));
     HS_TRY(hs_op_check_finite(op, "alpha", (double)a->alpha, err));
@@ -143,7 +143,7 @@ hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_err
 hstu_status hs_op_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
 {
     const char *op = "softmax_attn";
-    HS_TRY(check_attn(op, &a->out, &a->q, &a->kv, &a->users, a->history, true, err));
+    HS_TRY(check_attn(op, &a->out, &a->q, &a->kv, &a->users, NULL, a->history, err));
     HS_TRY(hs_op_check_finite(op, "the scale", (double)a->scale, err));
     HS_TRY(hs_op_check_range(op, "the padded length", a->padded_n, 0, INT32_MAX, err));
     for (int64_t b = 0; a->padded_n && b < a->users.n_users; b++)

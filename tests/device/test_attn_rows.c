@@ -70,32 +70,50 @@ static hs_mat part_of(const attn_case *c, const hs_mat *m, bool candidates, int6
     return part;
 }
 
-static void run_part(hs_device *dev, const attn_case *c, const kv_pages *pages, const int64_t *history, bool candidates,
-    const hs_mat *out)
+/* Which rows a call has. */
+typedef enum call_rows { OF_HISTORIES, OF_CANDIDATES, OF_BOTH } call_rows;
+
+/* Both parts in one matrix, histories first. */
+static hs_mat joined(const hs_mat *first, const hs_mat *second)
 {
-    int64_t offset[MAX_USERS + 1];
-    hs_mat q = part_of(c, &c->q, candidates, offset), k = part_of(c, &c->k, candidates, offset);
-    hs_mat v = part_of(c, &c->v, candidates, offset), part = mat_out(q.rows, out->cols, out->ld);
+    hs_mat both = mat_out(first->rows + second->rows, first->cols, first->ld);
+    memcpy(both.data, first->data, (size_t)(first->rows * first->ld) * sizeof(float));
+    memcpy(both.data + first->rows * first->ld, second->data, (size_t)(second->rows * first->ld) * sizeof(float));
+    return both;
+}
+
+static void run_part(
+    hs_device *dev, const attn_case *c, const kv_pages *pages, const int64_t *history, call_rows of, const hs_mat *out)
+{
+    static const int64_t none[MAX_USERS + 1];
+    int64_t offset[MAX_USERS + 1], others[MAX_USERS + 1];
+    const bool rows = of != OF_CANDIDATES, candidates = of != OF_HISTORIES;
+    hs_mat history_q = part_of(c, &c->q, false, offset), candidate_q = part_of(c, &c->q, true, others);
+    hs_mat k = part_of(c, &c->k, true, others), v = part_of(c, &c->v, true, others);
+    hs_mat both_q = joined(&history_q, &candidate_q);
+    const hs_mat q = of == OF_BOTH ? both_q : rows ? history_q : candidate_q;
+    hs_mat got = mat_out(q.rows, out->cols, out->ld);
     const hs_rel_bias bias = {.position_w = c->position.data,
         .n = BIAS_N,
         .time_w = c->time.data,
         .bucket = c->bucket,
         .bucket_offset = c->bucket_offset,
         .bucket_cols = c->bucket_cols};
-    const hs_jagged jagged = {.n_users = c->users.n, .offset = offset};
-    const hs_silu_attn_args silu = {.out = part,
+    const hs_jagged jagged = {.n_users = c->users.n, .offset = rows ? offset : none};
+    const hs_silu_attn_args silu = {.out = got,
         .q = q,
-        .own_k = candidates ? k : (hs_mat){0},
-        .own_v = candidates ? v : (hs_mat){0},
+        .own_k = k,
+        .own_v = v,
         .kv = pages->view,
         .users = jagged,
+        .candidates = candidates ? others : NULL,
         .history = history,
-        .n_context = candidates ? NULL : c->users.context,
+        .n_context = c->users.context,
         .alpha = c->alpha,
         .inv_n = c->inv_n,
         .bias = c->with_bias && !candidates ? &bias : NULL,
         .bf16 = c->bf16};
-    const hs_softmax_attn_args softmax = {.out = part,
+    const hs_softmax_attn_args softmax = {.out = got,
         .q = q,
         .kv = pages->view,
         .users = jagged,
@@ -105,16 +123,23 @@ static void run_part(hs_device *dev, const attn_case *c, const kv_pages *pages, 
         .bf16 = c->bf16};
     assert_int_equal(
         c->softmax ? dev->table->softmax_attn(dev, &softmax, NULL) : dev->table->silu_attn(dev, &silu, NULL), HSTU_OK);
-    mat_check_gaps(&part);
-    for (int64_t b = 0; b < c->users.n; b++) {
-        for (int64_t i = offset[b]; i < offset[b + 1]; i++)
-            memcpy(out->data + (c->offset[b] + (candidates ? history[b] : 0) + i - offset[b]) * out->ld,
-                part.data + i * part.ld, (size_t)out->cols * sizeof(float));
+    mat_check_gaps(&got);
+    const size_t bytes = (size_t)out->cols * sizeof(float);
+    const float *from = got.data;
+    for (int64_t b = 0; rows && b < c->users.n; b++) {
+        for (int64_t i = 0; i < history[b]; i++, from += got.ld)
+            memcpy(out->data + (c->offset[b] + i) * out->ld, from, bytes);
     }
-    hs_free(q.data);
+    for (int64_t b = 0; candidates && b < c->users.n; b++) {
+        for (int64_t i = history[b]; i < c->users.length[b]; i++, from += got.ld)
+            memcpy(out->data + (c->offset[b] + i) * out->ld, from, bytes);
+    }
+    hs_free(history_q.data);
+    hs_free(candidate_q.data);
+    hs_free(both_q.data);
     hs_free(k.data);
     hs_free(v.data);
-    hs_free(part.data);
+    hs_free(got.data);
 }
 
 static hs_mat run(hs_device *dev, const attn_case *c)
@@ -126,9 +151,17 @@ static hs_mat run(hs_device *dev, const attn_case *c)
     const hs_kv_shape shape = {
         .type = c->page_type, .page_tokens = c->page_tokens, .n_heads = c->n_heads, .dqk = c->dqk, .dv = c->dv};
     kv_pages pages = kv_of(shape, &c->k, &c->v, c->offset, history, c->users.n);
-    run_part(dev, c, &pages, history, false, &out);
+    run_part(dev, c, &pages, history, OF_HISTORIES, &out);
     if (!c->softmax)
-        run_part(dev, c, &pages, history, true, &out);
+        run_part(dev, c, &pages, history, OF_CANDIDATES, &out);
+    if (!c->softmax && !c->with_bias) {
+        hs_mat both = mat_out(out.rows, out.cols, out.ld);
+        run_part(dev, c, &pages, history, OF_BOTH, &both);
+        for (int64_t r = 0; r < out.rows; r++)
+            check_same_bits(
+                both.data + r * out.ld, out.data + r * out.ld, out.cols, "histories and candidates at once");
+        hs_free(both.data);
+    }
     kv_free(&pages);
     return out;
 }

@@ -314,7 +314,7 @@ static void test_candidate_is_next_row(void **state)
             user_case c = user_case_new(2, 7, 20, kind & 1);
             c.bf16 = kind & 2;
             c.shape.page_tokens = 64;
-            const int64_t tokens[1] = {LENGTH}, offset[2] = {0, 1}, start[1] = {0};
+            const int64_t tokens[1] = {LENGTH}, none[2] = {0, 0}, one[2] = {0, 1}, start[1] = {0};
             hs_device *dev = device_new(isa, 2);
             hs_mat want = mat_out(LENGTH, c.v.cols, c.v.cols), got = mat_out(1, c.v.cols, c.v.cols);
             kv_pages all = kv_of(c.shape, &c.k, &c.v, start, tokens, 1);
@@ -332,7 +332,8 @@ static void test_candidate_is_next_row(void **state)
                     .own_k = row[1],
                     .own_v = row[2],
                     .kv = pages.view,
-                    .users = {.n_users = 1, .offset = offset},
+                    .users = {.n_users = 1, .offset = none},
+                    .candidates = one,
                     .history = &i,
                     .alpha = 0.35f,
                     .inv_n = c.inv_n,

@@ -282,7 +282,10 @@ static void test_attn(void **state)
 
     hs_silu_attn_args candidates = good;
     candidates.bias = NULL;
-    candidates.history = none; /* fewer than rows */
+    const int64_t nobody[3] = {0, 0, 0}, one_row[3] = {0, 1, 1}, two_rows[3] = {0, 0, 2}, falling[3] = {0, 2, 1};
+    candidates.history = none;
+    candidates.users.offset = nobody;
+    candidates.candidates = offset;
     candidates.own_k = hs_mat_cols(all, 2, 2);
     candidates.own_v = hs_mat_cols(all, 4, 2);
     assert_int_equal(hs_op_silu_attn(dev, &candidates, &err), HSTU_OK);
@@ -290,10 +293,19 @@ static void test_attn(void **state)
     REFUSES(silu_attn, candidates, x.own_v = (hs_mat){0}, "own_v must be");
     REFUSES(silu_attn, candidates, x.own_k.cols = 1, "own_k must be");
     REFUSES(silu_attn, candidates, x.own_v.rows = 2, "own_v must be");
+    REFUSES(silu_attn, candidates, x.own_k.rows = 2, "must end at the number of rows, 2, but end at 3");
+    REFUSES(silu_attn, candidates, x.candidates = falling, "must not fall");
+    REFUSES(silu_attn, candidates, x.users.offset = one_row, "must end at the number of rows, 0, but end at 1");
+    hs_silu_attn_args both = candidates; /* a row of history, two candidates */
+    both.users.offset = one_row;
+    both.candidates = two_rows;
+    both.history = cols;
+    both.own_k.rows = both.own_v.rows = 2;
+    assert_int_equal(hs_op_silu_attn(dev, &both, &err), HSTU_OK);
+    REFUSES(silu_attn, both, x.history = none, "history must be 1 to");
     REFUSES(silu_attn, candidates, x.out = hs_mat_cols(all, 3, 2), "out and own_k overlap");
     REFUSES(silu_attn, candidates, x.out = hs_mat_cols(all, 5, 2), "out and own_v overlap");
     REFUSES(silu_attn, candidates, x.bias = &bias, "without a bias");
-    REFUSES(silu_attn, candidates, x.n_context = none, "without n_context");
     REFUSES(silu_attn, candidates, x.history = negative, "history must be 0 to");
 
     hs_softmax_attn_args softmax = {

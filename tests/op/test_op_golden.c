@@ -89,7 +89,7 @@ static hs_mat part_of(float *m, int64_t from, int64_t rows)
     return hs_mat_of(m + from * HEADS * DIM, rows, HEADS * DIM);
 }
 
-/* Users one by one: their history is written to a page and attends, then their candidates do. */
+/* Users one by one: their history is written to a page, then it and their candidates attend. */
 static hstu_status run_user(hs_device *dev, inputs *in, float *out, int64_t user, const int64_t *n_context,
     int64_t candidates, float inv_n, hstu_error *err)
 {
@@ -105,22 +105,17 @@ static hstu_status run_user(hs_device *dev, inputs *in, float *out, int64_t user
         .v = part_of(in->v, base, history),
         .users = {.n_users = 1, .offset = rows}};
     hstu_status status = hs_op_kv_write(dev, &write, err);
-    hs_silu_attn_args a = {.out = part_of(out, base, history),
-        .q = part_of(in->q, base, history),
+    const hs_silu_attn_args a = {.out = part_of(out, base, history + candidates),
+        .q = part_of(in->q, base, history + candidates),
+        .own_k = part_of(in->k, base + history, candidates),
+        .own_v = part_of(in->v, base + history, candidates),
+        .candidates = others,
         .kv = write.kv,
         .users = write.users,
         .history = &history,
         .n_context = n_context ? &n_context[user] : NULL,
         .alpha = 1.0f / sqrtf((float)DIM),
         .inv_n = inv_n};
-    if (status == HSTU_OK)
-        status = hs_op_silu_attn(dev, &a, err);
-    a.out = part_of(out, base + history, candidates);
-    a.q = part_of(in->q, base + history, candidates);
-    a.own_k = part_of(in->k, base + history, candidates);
-    a.own_v = part_of(in->v, base + history, candidates);
-    a.users.offset = others;
-    a.n_context = NULL;
     return status == HSTU_OK ? hs_op_silu_attn(dev, &a, err) : status;
 }
 

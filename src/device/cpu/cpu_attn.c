@@ -84,14 +84,14 @@ bool hs_attn_alone(const hs_attn_job *job)
     const hs_kv_shape *s = &job->kv->shape;
     double pairs = 0; /* of a row and a token */
     for (int64_t b = 0; b < job->users->n_users; b++)
-        pairs += (double)hs_user_rows(job->users, b) * (double)job->history[b];
+        pairs += (double)hs_user_all_rows(job->users, job->candidates, b) * (double)job->history[b];
     return pairs * (double)s->n_heads * (double)(s->dqk + s->dv) < ALONE;
 }
 
 hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t floats, int64_t per_task,
     hs_cpu_task_fn *fn, void *ctx, hstu_error *err)
 {
-    const int64_t n_tasks = hs_user_tasks_count(job->users, chunk);
+    const int64_t n_tasks = hs_user_tasks_count(job->users, job->candidates, chunk);
     const size_t shared = hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task));
     size_t bytes = 0;
     if (!hs_mul_size(floats, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
@@ -99,7 +99,7 @@ hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t flo
     char *scratch = NULL;
     job->each = hs_cpu_round64(bytes);
     HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
-    hs_user_tasks_list((hs_user_task *)(void *)scratch, job->users, job->history, chunk);
+    hs_user_tasks_list((hs_user_task *)(void *)scratch, job->users, job->candidates, job->history, chunk);
     job->tasks = (const hs_user_task *)(const void *)scratch;
     job->scratch = scratch + shared;
     if (hs_attn_alone(job)) {

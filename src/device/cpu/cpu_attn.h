@@ -11,6 +11,7 @@ typedef struct hs_attn_job {
     hs_mat out, q;
     const hs_kv_view *kv;
     const hs_jagged *users;
+    const int64_t *candidates; /* or NULL */
     const int64_t *history;
     const hs_rel_bias *bias;
     const hs_user_task *tasks;

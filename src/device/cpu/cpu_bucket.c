@@ -120,10 +120,10 @@ static void bucket_task(void *context, int worker, int64_t index)
 hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
-    const int64_t n_tasks = hs_user_tasks_count(&a->users, CHUNK);
+    const int64_t n_tasks = hs_user_tasks_count(&a->users, NULL, CHUNK);
     char *scratch = NULL;
     HS_TRY(hs_cpu_scratch(cpu, &scratch, hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task)), 0, err));
-    hs_user_tasks_list((hs_user_task *)(void *)scratch, &a->users, NULL, CHUNK);
+    hs_user_tasks_list((hs_user_task *)(void *)scratch, &a->users, NULL, NULL, CHUNK);
     bucket_job job = {.a = a, .tasks = (const hs_user_task *)(const void *)scratch};
     hs_bucket_index_init(&job.index);
     hs_cpu_pool_run(cpu->pool, n_tasks, bucket_task, &job);

@@ -18,7 +18,7 @@ enum {
 
 typedef struct silu_job {
     hs_attn_job attn;
-    hs_mat own_k, own_v; /* data NULL: the rows are history */
+    hs_mat own_k, own_v;
     const int64_t *n_context;
     float alpha, scale; /* before SiLU, and after it */
     float after;        /* of the sum; bf16 only */
@@ -26,11 +26,11 @@ typedef struct silu_job {
     int64_t task_heads, block;
 } silu_job;
 
-/* Rows first .. end - 1 of a user, all of one kind: causal ones see tokens up to themselves (row r is token
- * before + r), others all of the history. */
+/* Rows first .. end - 1 of a user, all of one kind: causal ones see tokens up to themselves (row r is token before + r),
+ * others all of the history. Row r is row at + r of the matrices. */
 typedef struct row_run {
     int64_t user, first, end;
-    int64_t before;
+    int64_t before, at;
     bool causal;
 } row_run;
 
@@ -48,7 +48,7 @@ static void silu_tile(const silu_job *job, const row_run *run, int64_t row, int6
     int64_t head, int64_t head_end, float *score)
 {
     const hs_attn_job *attn = &job->attn;
-    const int64_t ld = job->block, first = attn->users->offset[run->user] + row, n = end - key;
+    const int64_t ld = job->block, first = run->at + row, n = end - key;
     const int64_t n_first = run->causal ? run->before + row + 1 - key : n; /* what the first row sees */
     float *bias = score + attn->kernels->row_tile * ld;
     for (int64_t r = 0; attn->bias && r < rows; r++) {
@@ -117,10 +117,11 @@ static void own_term(const silu_job *job, int64_t row, int64_t head, bool accumu
 {
     const hs_attn_job *attn = &job->attn;
     const hs_kv_shape *s = &attn->kv->shape;
+    const int64_t own = row - attn->users->offset[attn->users->n_users];
     float weight = 0.0f;
     hs_gemm scores = hs_attn_queries(attn, row, 1, head);
     scores.c = &weight;
-    scores.b = own_values(job, &job->own_k, row, head, s->dqk, scratch);
+    scores.b = own_values(job, &job->own_k, own, head, s->dqk, scratch);
     scores.ldb = 1;
     scores.k = s->dqk;
     scores.n = 1;
@@ -130,11 +131,48 @@ static void own_term(const silu_job *job, int64_t row, int64_t head, bool accumu
     attn->kernels->silu(&activate);
     hs_gemm sums = hs_attn_sums(attn, row, 1, head);
     sums.a = &weight;
-    sums.b = own_values(job, &job->own_v, row, head, s->dv, scratch);
+    sums.b = own_values(job, &job->own_v, own, head, s->dv, scratch);
     sums.panel = HS_PANEL;
     sums.k = 1;
     sums.accumulate = accumulate;
     attn->kernels->gemm(&sums);
+}
+
+enum { N_KINDS = 3 };
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The task's contextual rows, causal rows and candidates. */
+static void split_task(const silu_job *job, const hs_user_task *task, row_run runs[N_KINDS])
+{
+    const hs_attn_job *attn = &job->attn;
+    const hs_jagged *users = attn->users;
+    const int64_t user = task->user, rows = hs_user_rows(users, user), at = users->offset[user];
+    const int64_t before = attn->history[user] - rows, last = hs_min_i64(task->end, rows);
+    const int64_t contextual = job->n_context ? larger(job->n_context[user] - before, 0) : 0;
+    runs[0] =
+        (row_run){.user = user, .first = task->first, .end = hs_min_i64(last, contextual), .before = before, .at = at};
+    runs[1] = (row_run){.user = user,
+        .first = larger(task->first, contextual),
+        .end = last,
+        .before = before,
+        .at = at,
+        .causal = true};
+    runs[2] = (row_run){.user = user,
+        .first = larger(task->first, rows),
+        .end = task->end,
+        .at = attn->candidates ? users->offset[users->n_users] + attn->candidates[user] - rows : 0};
+}
+
+/* How many of the user's tokens the run's rows see. */
+static int64_t seen_by(const silu_job *job, const row_run *run)
+{
+    if (run->first >= run->end)
+        return 0;
+    return run->causal ? run->before + run->end : job->attn.history[run->user];
 }
 
 static void silu_task(void *context, int worker, int64_t index)
@@ -142,32 +180,27 @@ static void silu_task(void *context, int worker, int64_t index)
     const silu_job *job = context;
     const hs_attn_job *attn = &job->attn;
     const int64_t splits = attn->kv->shape.n_heads / job->task_heads;
-    const hs_user_task *task = &attn->tasks[index / splits];
-    const int64_t user = task->user, base = attn->users->offset[user], history = attn->history[user];
     const int64_t head = index % splits * job->task_heads, head_end = head + job->task_heads;
-    const int64_t before = job->own_k.data ? 0 : history - hs_user_rows(attn->users, user);
-    const int64_t context_end = job->n_context ? job->n_context[user] - before : 0;
-    const int64_t causal = job->own_k.data ? task->end : context_end; /* rows from here on are causal */
-    const row_run runs[2] = {
-        {.user = user, .first = task->first, .end = hs_min_i64(task->end, causal), .before = before},
-        {.user = user,
-            .first = causal > task->first ? causal : task->first,
-            .end = task->end,
-            .before = before,
-            .causal = true}};
-    const int64_t sees = task->first < causal ? history : before + task->end;
     float *score = (float *)(void *)(attn->scratch + (size_t)worker * attn->each);
+    row_run runs[N_KINDS];
+    int64_t sees = 0;
+    split_task(job, &attn->tasks[index / splits], runs);
+    for (int i = 0; i < N_KINDS; i++)
+        sees = larger(sees, seen_by(job, &runs[i]));
     for (int64_t key = 0, end; key < sees; key = end) {
         end = block_end(job, key);
-        silu_run(job, &runs[0], key, end, head, head_end, score);
-        silu_run(job, &runs[1], key, end, head, head_end, score);
+        for (int i = 0; i < N_KINDS; i++)
+            silu_run(job, &runs[i], key, end, head, head_end, score);
     }
+    const row_run *candidates = &runs[N_KINDS - 1];
     for (int64_t h = head; h < head_end; h++) {
-        for (int64_t row = task->first; job->own_k.data && row < task->end; row++)
-            own_term(job, base + row, h, history > 0, score);
-        const hs_gemm sums = hs_attn_sums(attn, base + task->first, task->end - task->first, h);
-        for (int64_t r = 0; job->bf16 && r < sums.rows; r++)
-            attn->kernels->round_bf16(sums.c + r * sums.ldc, job->after, sums.n);
+        for (int64_t row = candidates->first; row < candidates->end; row++)
+            own_term(job, candidates->at + row, h, attn->history[candidates->user] > 0, score);
+        for (int i = 0; job->bf16 && i < N_KINDS; i++) {
+            const hs_gemm sums = hs_attn_sums(attn, runs[i].at + runs[i].first, runs[i].end - runs[i].first, h);
+            for (int64_t r = 0; r < sums.rows; r++)
+                attn->kernels->round_bf16(sums.c + r * sums.ldc, job->after, sums.n);
+        }
     }
 }
 
@@ -176,13 +209,14 @@ static void silu_task(void *context, int worker, int64_t index)
 static int64_t cut(silu_job *job, int64_t n_threads)
 {
     const hs_jagged *users = job->attn.users;
-    const int64_t n_heads = job->attn.kv->shape.n_heads, n_runs = hs_user_tasks_count(users, CHUNK);
+    const int64_t *candidates = job->attn.candidates;
+    const int64_t n_heads = job->attn.kv->shape.n_heads, n_runs = hs_user_tasks_count(users, candidates, CHUNK);
     const bool enough = n_threads == 1 || hs_attn_alone(&job->attn) || n_runs >= n_threads * TASKS_PER_THREAD;
     int64_t best = CHUNK;
     double least = INFINITY;
     job->task_heads = enough && job->attn.bias ? n_heads : 1;
     for (int64_t chunk = CHUNK; !enough && chunk >= CHUNK_LEAST; chunk -= job->attn.kernels->row_tile) {
-        const int64_t n_tasks = hs_user_tasks_count(users, chunk) * n_heads;
+        const int64_t n_tasks = hs_user_tasks_count(users, candidates, chunk) * n_heads;
         const double rows = (double)job->attn.q.rows * (double)n_heads / (double)n_tasks; /* of a task */
         const double time = (double)hs_ceil_div_i64(n_tasks, n_threads) * (rows + TASK_ROWS);
         if (time <= least) {
@@ -205,6 +239,7 @@ hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_er
         .after = a->inv_n,
         .bf16 = a->bf16};
     const hs_kv_shape *s = &a->kv.shape;
+    job.attn.candidates = a->candidates;
     const int64_t chunk = cut(&job, cpu->base.n_threads);
     job.block = block_of(s, job.task_heads);
     const int64_t tiles = 2 * cpu->kernels->row_tile * job.block, own = s->dqk > s->dv ? s->dqk : s->dv;
