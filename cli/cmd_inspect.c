@@ -1,11 +1,10 @@
-/* `hstu inspect`: what a weight file or checkpoint folder holds, and how it fits the family that it was recognised as. */
+/* `hstu inspect`: what a weight file or checkpoint folder holds, and how it fits the family that it was recognised as;
+ * the text for a person. */
 #include "base/dynbuf.h"
 #include "base/error.h"
-#include "base/json.h"
-#include "cli/json_writer.h"
+#include "cli/inspect_json.h"
 #include "cli/program.h"
 #include "cli/progress.h"
-#include "hstu/checkpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,22 +18,7 @@ static const hs_option options_of_inspect[N_OPTIONS] = {
     [JSON] = {"json", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "print one JSON document"},
 };
 
-enum { NAME_BYTES = 1024, SHAPE_BYTES = 192, MAX_JSON_BYTES = 1 << 30 };
-
-static const char *use_name(hstu_tensor_use use)
-{
-    switch (use) {
-    case HSTU_TENSOR_BOUND:
-        return "weight";
-    case HSTU_TENSOR_IGNORED:
-        return "ignored";
-    case HSTU_TENSOR_EXTRA:
-        return "extra";
-    case HSTU_TENSOR_UNKNOWN:
-        break;
-    }
-    return "unknown";
-}
+enum { NAME_BYTES = 1024, SHAPE_BYTES = 192 };
 
 /* As hs_console_clean, for text of any length. */
 static void print_clean(const char *text)
@@ -81,34 +65,6 @@ static void human_bytes(uint64_t bytes, char out[32])
     (void)snprintf(out, 32, unit ? "%.1f %s" : "%.0f %s", x, units[unit]);
 }
 
-/* The configuration in the writer's own layout. It is an object of plain values. */
-static hstu_status put_config(hs_json_writer *w, const char *config, hstu_error *err)
-{
-    cJSON *root = NULL;
-    const cJSON *child = NULL;
-    if (!config) {
-        hs_json_put_text(w, NULL);
-        return HSTU_OK;
-    }
-    HS_TRY(hs_json_parse(&root, config, strlen(config), "the configuration", err));
-    hs_json_begin(w, '{');
-    cJSON_ArrayForEach(child, root)
-    {
-        char *value = cJSON_PrintUnformatted(child);
-        hs_json_key(w, child->string);
-        if (value)
-            hs_json_put_raw(w, value, strlen(value));
-        else
-            w->failed = true;
-        cJSON_free(value);
-    }
-    hs_json_end(w, '}');
-    cJSON_Delete(root);
-    return HSTU_OK;
-}
-
-/* ---- text ------------------------------------------------------------------------------------------------------- */
-
 static hstu_status print_tensors(const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
 {
     char name[NAME_BYTES], shape[SHAPE_BYTES], size[32];
@@ -127,7 +83,7 @@ static hstu_status print_tensors(const hstu_checkpoint *c, const hstu_checkpoint
         full_name(&t, info->n_ranks, name);
         shape_text(&t, shape);
         human_bytes(t.bytes, size);
-        (void)printf("%-*s  %-8s  %-20s  %10s  %s", width, name, t.dtype, shape, size, use_name(t.use));
+        (void)printf("%-*s  %-8s  %-20s  %10s  %s", width, name, t.dtype, shape, size, hs_inspect_use_name(t.use));
         if (t.reason)
             (void)printf(": %s", t.reason);
         (void)putchar('\n');
@@ -138,7 +94,7 @@ static hstu_status print_tensors(const hstu_checkpoint *c, const hstu_checkpoint
     for (int use = 0; use < 4; use++) {
         human_bytes(bytes_of[use], size);
         if (n_of[use])
-            (void)printf("%" PRIu64 " %s, %s\n", n_of[use], use_name((hstu_tensor_use)use), size);
+            (void)printf("%" PRIu64 " %s, %s\n", n_of[use], hs_inspect_use_name((hstu_tensor_use)use), size);
     }
     return HSTU_OK;
 }
@@ -229,11 +185,11 @@ static hstu_status print_config(const char *config, hstu_error *err)
 {
     hs_dynbuf out;
     hs_json_writer w;
-    hs_dynbuf_init(&out, MAX_JSON_BYTES);
+    hs_dynbuf_init(&out, HS_INSPECT_MAX_JSON_BYTES);
     hs_json_writer_init(&w, &out, 2);
-    hstu_status status = put_config(&w, config, err);
+    hstu_status status = hs_inspect_put_config(&w, config, err);
     if (status == HSTU_OK && w.failed)
-        status = hs_fail_nomem(err, MAX_JSON_BYTES, "the configuration");
+        status = hs_fail_nomem(err, HS_INSPECT_MAX_JSON_BYTES, "the configuration");
     if (status == HSTU_OK)
         (void)printf("configuration: %s\n", out.data);
     hs_dynbuf_free(&out);
@@ -260,136 +216,6 @@ static hstu_status print_text(const hstu_checkpoint *c, const char *path, hstu_e
     return print_near_miss(c, &info, err);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------- */
-
-static void put_tensor(hs_json_writer *w, const hstu_tensor_info *t, bool present)
-{
-    hs_json_begin(w, '{');
-    if (present) {
-        hs_json_key(w, "file_rank");
-        hs_json_put_int(w, t->file_rank);
-    }
-    hs_json_key(w, "group");
-    hs_json_put_text(w, t->group ? t->group : "");
-    hs_json_key(w, "name");
-    hs_json_put_text(w, t->name);
-    hs_json_key(w, "shape");
-    if (t->rank < 0) {
-        hs_json_put_text(w, NULL);
-    } else {
-        hs_json_begin(w, '[');
-        for (int i = 0; i < t->rank; i++)
-            hs_json_put_int(w, t->shape[i]);
-        hs_json_end(w, ']');
-    }
-    if (present) {
-        hs_json_key(w, "dtype");
-        hs_json_put_text(w, t->dtype);
-        hs_json_key(w, "bytes");
-        hs_json_put_int(w, (int64_t)t->bytes);
-        hs_json_key(w, "use");
-        hs_json_put_text(w, use_name(t->use));
-        hs_json_key(w, "reason");
-        hs_json_put_text(w, t->reason);
-    }
-    hs_json_end(w, '}');
-}
-
-static hstu_status put_tables(
-    hs_json_writer *w, const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
-{
-    hstu_table_info t;
-    hs_json_key(w, "tables");
-    hs_json_begin(w, '[');
-    for (uint64_t i = 0; i < info->n_tables; i++) {
-        HS_TRY(hstu_checkpoint_table(c, i, &t, err));
-        hs_json_begin(w, '{');
-        hs_json_key(w, "name");
-        hs_json_put_text(w, t.name);
-        hs_json_key(w, "kind");
-        hs_json_put_text(w, t.is_dynamic ? "dynamic" : "static");
-        hs_json_key(w, "rows");
-        hs_json_put_int(w, (int64_t)t.rows);
-        hs_json_key(w, "dim");
-        hs_json_put_int(w, (int64_t)t.dim);
-        hs_json_key(w, "bytes");
-        hs_json_put_int(w, (int64_t)t.bytes);
-        hs_json_key(w, "world_size");
-        hs_json_put_int(w, t.world_size);
-        hs_json_end(w, '}');
-    }
-    hs_json_end(w, ']');
-    return HSTU_OK;
-}
-
-static hstu_status put_lists(
-    hs_json_writer *w, const hstu_checkpoint *c, const hstu_checkpoint_info *info, hstu_error *err)
-{
-    hstu_tensor_info t;
-    hs_json_key(w, "metadata");
-    hs_json_begin(w, '{');
-    for (uint64_t i = 0; i < info->n_metadata; i++) {
-        const char *key = NULL, *value = NULL;
-        HS_TRY(hstu_checkpoint_metadata(c, i, &key, &value, err));
-        hs_json_key(w, key);
-        hs_json_put_text(w, value);
-    }
-    hs_json_end(w, '}');
-    HS_TRY(put_tables(w, c, info, err));
-    hs_json_key(w, "tensors");
-    hs_json_begin(w, '[');
-    for (uint64_t i = 0; i < info->n_tensors; i++) {
-        HS_TRY(hstu_checkpoint_tensor(c, i, &t, err));
-        put_tensor(w, &t, true);
-    }
-    hs_json_end(w, ']');
-    hs_json_key(w, "missing");
-    hs_json_begin(w, '[');
-    for (uint64_t i = 0; i < info->n_missing; i++) {
-        HS_TRY(hstu_checkpoint_missing(c, i, &t, err));
-        put_tensor(w, &t, false);
-    }
-    hs_json_end(w, ']');
-    return HSTU_OK;
-}
-
-static hstu_status print_json(const hstu_checkpoint *c, const char *path, hstu_error *err)
-{
-    hs_dynbuf out;
-    hs_json_writer w;
-    hstu_checkpoint_info info;
-    const char *config = hstu_checkpoint_config(c);
-    hstu_checkpoint_get_info(c, &info);
-    hs_dynbuf_init(&out, MAX_JSON_BYTES);
-    hs_json_writer_init(&w, &out, 2);
-    hs_json_begin(&w, '{');
-    hs_json_key(&w, "file");
-    hs_json_put_text(&w, path);
-    hs_json_key(&w, "format");
-    hs_json_put_text(&w, info.format);
-    hs_json_key(&w, "layout");
-    hs_json_put_text(&w, info.layout);
-    hs_json_key(&w, "ranks");
-    hs_json_put_int(&w, info.n_ranks);
-    hs_json_key(&w, "tensor_parallel");
-    hs_json_put_int(&w, info.tensor_parallel);
-    hs_json_key(&w, "family");
-    hs_json_put_text(&w, info.family);
-    hs_json_key(&w, "not_supported");
-    hs_json_put_text(&w, info.not_supported);
-    hs_json_key(&w, "config");
-    hstu_status status = put_config(&w, config, err);
-    if (status == HSTU_OK)
-        status = put_lists(&w, c, &info, err);
-    hs_json_end(&w, '}');
-    if (status == HSTU_OK && (w.failed || !hs_dynbuf_append_text(&out, "\n")))
-        status = hs_fail_nomem(err, MAX_JSON_BYTES, "the listing");
-    if (status == HSTU_OK)
-        (void)fwrite(out.data, 1, out.len, stdout); /* checked when the program ends */
-    hs_dynbuf_free(&out);
-    return status;
-}
-
 static int run_verb(const hs_options *options)
 {
     const hs_option_value *value = options->value;
@@ -399,7 +225,7 @@ static int run_verb(const hs_options *options)
     hs_console_open(&console, true);
     hstu_status status = hstu_checkpoint_open(&checkpoint, options->operand, value[CONFIG].text, &err);
     if (status == HSTU_OK)
-        status = value[JSON].given ? print_json(checkpoint, options->operand, &err)
+        status = value[JSON].given ? hs_inspect_print_json(checkpoint, options->operand, &err)
                                    : print_text(checkpoint, options->operand, &err);
     hstu_checkpoint_close(checkpoint);
     return hs_console_end(&console, status, &err);

@@ -29,6 +29,17 @@ static hstu_status refuse_as_output(const hs_option_value *value, const char *wh
     return HSTU_OK;
 }
 
+/* Whether both are one file, which need not be there yet. */
+static bool same_place(const char *a, const char *b)
+{
+    char folder[2][4096];
+    const char *const path[2] = {a, b};
+    for (int i = 0; i < 2; i++)
+        (void)snprintf(folder[i], sizeof folder[i], "%.*s.", (int)(hs_path_base(path[i]) - path[i]), path[i]);
+    return hs_mapfile_same(a, b) ||
+           (strcmp(hs_path_base(a), hs_path_base(b)) == 0 && hs_mapfile_same(folder[0], folder[1]));
+}
+
 static hstu_status check_output(const hs_option_value *value, hstu_error *err)
 {
     static const int inputs[] = {HS_RUN_CHECKPOINT, HS_RUN_CONFIG, HS_RUN_DATASET, HS_RUN_CANDIDATES, HS_RUN_REQUESTS};
@@ -44,7 +55,7 @@ static hstu_status check_output(const hs_option_value *value, hstu_error *err)
     }
     const char *output = value[HS_RUN_OUTPUT].text, *load = value[HS_RUN_KV_CACHE_LOAD].text;
     const char *save = value[HS_RUN_KV_CACHE_SAVE].text;
-    const bool is_cache = output && ((load && hs_mapfile_same(load, output)) || (save && strcmp(save, output) == 0));
+    const bool is_cache = output && ((load && same_place(load, output)) || (save && same_place(save, output)));
     return is_cache ? hs_fail(err, HSTU_EINVAL, 0,
                           "option --output wants a file of its own, found '%s', which holds the cache", output)
                     : HSTU_OK;
@@ -119,8 +130,8 @@ static hstu_status open_model(hs_run *run, const hs_option_value *value, hstu_er
     return HSTU_OK;
 }
 
-/* A checkpoint tells the configuration; random weights take it from the preset and, for the size of the item table, from the
- * data set, which therefore is opened first. */
+/* A checkpoint tells the configuration; random weights take it from the preset and, for the size of the item table,
+ * from the data set, which therefore is opened first. */
 static hstu_status open_all(hs_run *run, const hs_option_value *value, hstu_error *err)
 {
     const hstu_model_options options = model_options(run, value);

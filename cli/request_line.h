@@ -1,6 +1,6 @@
-/* One line of a requests file: {"user": .., "items": [..], "times": [..], "request_time": .., "candidates": [..]}, or, for a
- * ranking model, {"user": .., "items": [..], "actions": [..], "context": {"name": .., ..}, "candidates": [..]}; of either kind
- * "user_id": .. too. */
+/* One line of a requests file: {"user": .., "items": [..], "times": [..], "request_time": .., "candidates": [..]}, or,
+ * for a ranking model, {"user": .., "items": [..], "actions": [..], "context": {"name": .., ..}, "candidates": [..]};
+ * of either kind "user_id": .. too. */
 #ifndef HS_CLI_REQUEST_LINE_H
 #define HS_CLI_REQUEST_LINE_H
 
@@ -28,9 +28,9 @@ typedef struct hs_request {
     bool has_times, has_request_time, has_candidates, has_user_id;
 } hs_request;
 
-/* Parses the n bytes of `line` into *request, whose lists keep their memory from line to line. Strict JSON: known keys only,
- * each once; "user" a string, number, true, false or null; "user_id" and the lists' numbers whole and of 64 bits. HSTU_EFORMAT names the
- * file, the line (err->pos too) and the column. No recursion. */
+/* Parses the n bytes of `line` into *request, whose lists keep their memory from line to line. Strict JSON: known keys
+ * only, each once; "user" a string, number, true, false or null; "user_id" and the lists' numbers whole and of 64 bits.
+ * HSTU_EFORMAT names the file, the line (err->pos too) and the column. No recursion. */
 hstu_status hs_request_parse(
     hs_request *request, const char *line, size_t n, const char *path, uint64_t line_number, hstu_error *err);
 /* The same for a request to a ranking model, which has at least one candidate. */

@@ -100,8 +100,9 @@ void hs_run_result_free(hs_run_result *result);
 hstu_status hs_run_read_candidates(hs_run *run, hstu_error *err);
 /* Answers every sample once, in order. */
 hstu_status hs_run_evaluate(hs_run *run, hs_run_result *result, hstu_error *err);
-/* Fills rank [targets of the first n samples] when items are ranked by their count over all histories, uncut, ties to the
- * smaller id; candidates, filter and window as in the run. An event that stands in several histories of its user counts once. */
+/* Fills rank [targets of the first n samples] when items are ranked by their count over all histories, uncut, ties to
+ * the smaller id; candidates, filter and window as in the run. An event that stands in several histories of its user
+ * counts once. */
 hstu_status hs_run_rank_by_popularity(const hs_run *run, size_t n, int64_t *rank, hstu_error *err);
 /* Answers run->requests_path on standard output, one JSON line each, in order. */
 hstu_status hs_run_answer_requests(hs_run *run, hstu_error *err);
@@ -121,8 +122,8 @@ hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_resul
 void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result);
 /* For qsort. */
 int hs_ascending(const void *a, const void *b);
-/* The p-quantile of ascending x [n], n >= 1: linear between the two nearest order statistics (numpy's default; the median
- * of an even count is the mean of the middle two). */
+/* The p-quantile of ascending x [n], n >= 1: linear between the two nearest order statistics (numpy's default; the
+ * median of an even count is the mean of the middle two). */
 double hs_quantile(const double *x, size_t n, double p);
 
 #endif

@@ -15,8 +15,8 @@ typedef struct hs_batch_work {
     hstu_status (*verify)(void *ctx, const hstu_batch *batch, int64_t first, hstu_error *err);
 } hs_batch_work;
 
-/* Sets n_batches, n_requests, n_targets and room for latency_s of an evaluation of the run's samples; the rest is zeroed.
- * HSTU_ENOMEM. */
+/* Sets n_batches, n_requests, n_targets and room for latency_s of an evaluation of the run's samples; the rest is
+ * zeroed. HSTU_ENOMEM. */
 hstu_status hs_run_batches_plan(hs_run_result *result, const hs_run *run, hstu_error *err);
 /* Warm-up batches, untimed and without the cache, then every batch once; fills latency_s, ascending, and total_s.
  * HSTU_ECANCELLED. */

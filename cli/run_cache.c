@@ -51,7 +51,7 @@ hstu_status hs_run_cache_open(hs_run *run, hstu_error *err)
     HS_TRY(hstu_cache_open(&c->cache, run->model, &c->options, err));
     hstu_cache_get_stats(c->cache, &c->stats);
     if (c->stats.no_reuse)
-        hs_console_warn(&run->console, "--kv_cache saves nothing with this model: %s", c->stats.no_reuse);
+        hs_console_warn(&run->console, "--kv_cache gains nothing with this model: %s", c->stats.no_reuse);
     HS_TRY(load(run, err));
     return open_plain(run, err);
 }
@@ -127,6 +127,9 @@ hstu_status hs_run_cache_end(hs_run *run, hstu_error *err)
     hs_run_cache *c = &run->cache;
     if (!c->cache)
         return HSTU_OK;
+    if (c->verify_every > c->n_batches)
+        hs_console_warn(&run->console, "--verify_cache %lld has verified nothing: there were only %lld batches",
+            (long long)c->verify_every, (long long)c->n_batches);
     hstu_cache_get_stats(c->cache, &c->stats);
     for (int i = 0; i < HS_N_BATCH_KINDS && c->latency_s; i++)
         qsort(c->latency_s + i * c->n_timed, (size_t)c->n_of_kind[i], sizeof *c->latency_s, hs_ascending);

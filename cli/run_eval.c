@@ -94,8 +94,8 @@ static int64_t suspicious_id(const loop *l, const hstu_batch *batch, size_t user
     return id;
 }
 
-/* The library counts users within a batch; a person knows the data set's. Names the first id of the batch that is outside the
- * item table, or else the batch. */
+/* The library counts users within a batch; a person knows the data set's. Names the first id of the batch that is
+ * outside the item table, or else the batch. */
 static hstu_status explain(const loop *l, const hstu_batch *batch, int64_t first, hstu_status status, hstu_error *err)
 {
     const int64_t offset = l->run->item_offset;
@@ -159,8 +159,8 @@ static void dump_shapes(loop *l, size_t n)
         (long long)l->run->info.dim, n, (long long)l->run->k, n, (long long)l->run->k);
 }
 
-/* user_id,target,rank,top-k ids with blanks between; original ids. The rank is the true one, 0 for a target that is filtered
- * or no candidate. */
+/* user_id,target,rank,top-k ids with blanks between; original ids. The rank is the true one, 0 for a target that is
+ * filtered or no candidate. */
 static hstu_status write_row(
     loop *l, int64_t user_id, int64_t target, int64_t rank, const int64_t *top, hstu_error *err)
 {

@@ -38,11 +38,9 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_REQUESTS] = {"requests", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "answer these instead of a data set (- is standard input): a line is {\"user\": .., \"items\": [..], "
         "\"times\": [..], \"request_time\": .., \"candidates\": [..]}, times in the model's unit (seconds unless its "
-        "configuration says otherwise), only items required, and \"user_id\": a whole number that names the user in "
-        "the "
-        "cache where \"user\" is none; ranking: {\"user\": .., \"items\": [..], \"actions\": "
-        "[..], \"context\": "
-        "{\"name\": .., ..}, \"candidates\": [..]}"},
+        "configuration says otherwise), only items required; ranking: {\"user\": .., \"items\": [..], \"actions\": "
+        "[..], \"context\": {\"name\": .., ..}, \"candidates\": [..]}; a cache knows users by \"user_id\", a whole "
+        "number, or by \"user\" where that is one"},
     [HS_RUN_OUTPUT] = {"output", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "CSV of every user: user_id, target, rank (0: target filtered or no candidate), top-k ids; ranking: of every "
         "candidate: user_id, candidate, label, logits"},
@@ -80,21 +78,20 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
         "decoder: pad every history in front with item 0 up to --sequence_length and attend to that, as the original "
         "does"},
     [HS_RUN_BATCH_TS_INTERVAL] = {"batch_ts_interval", HS_OPTION_INT, "SECONDS", NULL, "60", 1, max_count,
-        "replay: a user's event so long after the first one of an interval begins the next"},
+        "replay: a user's events less than so long after the first of them are one request"},
     [HS_RUN_SLIDE_STEP] = {"slide_step", HS_OPTION_INT, "N", NULL, "1", 1, max_count,
-        "replay, --requests: a history that is too long begins at a multiple of N events, so that it keeps its "
-        "beginning, "
-        "which is all that a cache can use, while N events arrive; 1: always the newest"},
+        "replay, --requests: a history that is too long is cut at a multiple of N events, so that it keeps its "
+        "beginning, and with it all that a cache holds, while N events arrive; 1: always the newest events"},
     [HS_RUN_MICRO_BATCH] = {"micro_batch", HS_OPTION_INT, "N", NULL, "256", 1, max_count,
         "ranking: candidates that are scored at once; memory grows with it, scores do not change"},
     [HS_RUN_KV_DTYPE] = {"kv_dtype", HS_OPTION_CHOICE, "fp32|bf16", NULL, "that of --dtype", 0, 0,
-        "keys and values of histories, with and without a cache"},
+        "type of histories' keys and values, with and without a cache; bf16 takes half the room"},
     [HS_RUN_KV_CACHE] = {"kv_cache", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
         "keep keys and values: users who come back are answered from them, with the same bits"},
     [HS_RUN_KV_CACHE_BYTES] = {"kv_cache_bytes", HS_OPTION_SIZE, "SIZE", NULL, "1GiB", 1, INT64_MAX,
         "all memory of the cache: bytes, or with a unit such as 512MiB"},
     [HS_RUN_KV_PAGE_TOKENS] = {"kv_page_tokens", HS_OPTION_INT, "N", NULL, "64", 32, 65536,
-        "tokens of a page of the cache, a multiple of 32"},
+        "tokens of a page of the cache, a multiple of 32: fewer waste less on short histories"},
     [HS_RUN_KV_CACHE_LOAD] = {"kv_cache_load", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,
         "begin with what an earlier run saved"},
     [HS_RUN_KV_CACHE_SAVE] = {"kv_cache_save", HS_OPTION_TEXT, "FILE", NULL, NULL, 0, 0,

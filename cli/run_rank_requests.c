@@ -201,7 +201,8 @@ static void name_request(void *ctx, size_t user, char *text, size_t size)
         (long long)named->requests->line.data[named->first + user]);
 }
 
-/* Whether the logits of a batch that begins with request `first` are those without the cache, where it is the batch's turn. */
+/* Whether the logits of a batch that begins with request `first` are those without the cache, where it is the batch's
+ * turn. */
 static hstu_status verify(
     const requests *r, size_t first, const hstu_batch *batch, const float *logits, hstu_error *err)
 {
@@ -276,7 +277,8 @@ static hstu_status rank_alone(requests *r, size_t i, float *logits, float *proba
     return rank(r, i, 1, &batch, logits, probability, err);
 }
 
-/* An id that the model lacks fails a whole batch: one by one the requests before it are answered, and its line is named. */
+/* An id that the model lacks fails a whole batch: one by one the requests before it are answered, and its line is
+ * named. */
 static hstu_status rank_one_by_one(requests *r, float *logits, float *probability, hstu_error *err)
 {
     hstu_status status = HSTU_OK;

@@ -194,7 +194,8 @@ void hs_report_put_difference(hs_json_writer *w, const char *option, int64_t mod
     hs_json_end(w, '}');
 }
 
-/* What this run does otherwise than the model's configuration says. Rules that the kind of file makes void are left out. */
+/* What this run does otherwise than the model's configuration says. Rules that the kind of file makes void are left
+ * out. */
 static void put_differences(hs_json_writer *w, const hs_run *run)
 {
     const hstu_history_options *model = &run->info.history, *here = &run->history;

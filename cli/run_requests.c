@@ -13,8 +13,8 @@
 
 enum { MAX_LINE_BYTES = 64 << 20, SCORE_DIGITS = 9 };
 
-/* Requests that wait for an answer. All of them have times, or none; the same for candidates and, with a cache, for user ids:
- * a batch knows no mixture. */
+/* Requests that wait for an answer. All of them have times, or none; the same for candidates and, with a cache, for
+ * user ids: a batch knows no mixture. */
 typedef struct pending {
     size_t n;
     hs_ids offset, item, time, query, candidate_offset, candidate, user_id;

@@ -62,7 +62,8 @@ hstu_status hs_samples_of_replay(hs_samples *out, const hstu_replay *replay, hst
     int64_t n_targets = 0;
     for (int64_t i = 0; i < replay->n; i++)
         n_targets += replay->end[i] - replay->begin[i];
-    /* user_id, from, query_time [n], offset [n + 1], target and label [n_targets]. Counts are those of arrays in memory. */
+    /* user_id, from, query_time [n], offset [n + 1], target and label [n_targets]. Counts are those of arrays in
+     * memory. */
     const size_t n = (size_t)replay->n, places = 4 * n + 1 + 2 * (size_t)n_targets;
     int64_t *memory = hs_alloc(places, sizeof *memory);
     if (!memory)

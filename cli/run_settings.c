@@ -1,4 +1,5 @@
-/* What the options of `hstu run` say, with the defaults of preset and data set, and which of them do not go together. */
+/* What the options of `hstu run` say, with the defaults of preset and data set, and which of them do not go
+ * together. */
 #include "cli/run_settings.h"
 
 #include "base/error.h"

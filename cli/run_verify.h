@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One array of an answer, twice. User u's values are offset[u] * per .. offset[u + 1] * per - 1, or, without offset, u * per ... */
+/* One array of an answer, twice. User u's values are offset[u] * per .. offset[u + 1] * per - 1, or, without offset, u
+ * * per ... */
 typedef struct hs_answer_part {
     const char *name;      /* "score" */
     const int64_t *offset; /* [n_users + 1] from 0, or NULL */

@@ -42,12 +42,13 @@ typedef struct hstu_model_options {
     /* "fp32" (default), or "bf16": families ranking and decoder only. Weights are rounded to bfloat16, and results where a
      * bfloat16 model stores them; sums are fp32. */
     const char *dtype;
-    /* Keys and values of histories: "fp32" or "bf16", with or without a cache. NULL: the dtype. A bf16 model has bf16 ones. */
-    const char *kv_dtype;
     int threads;         /* 0: what affinity and the control group's quota allow */
     uint64_t seed;       /* of random weights */
     int64_t max_item_id; /* random weights: the largest model item id, where the configuration does not fix it */
     int64_t max_user_id; /* random weights of a ranking model: the largest user id, likewise */
+    /* Keys and values of histories: "fp32" or "bf16", with or without a cache. NULL: the dtype. A bf16 model has bf16
+     * ones. */
+    const char *kv_dtype;
 } hstu_model_options;
 
 /* An input of a ranking model beside items and actions. */
@@ -130,8 +131,8 @@ typedef struct hstu_batch {
     /* [n_users, n_context], or NULL: one id for each. How many ids a feature has: `context` then holds them one behind the
      * other. */
     const int64_t *context_length;
-    /* [n_users], or NULL. With a cache (hstu/cache.h): whose rows are looked up and kept; any numbers. The same user may stand
-     * in a batch more than once. */
+    /* [n_users], or NULL. With a cache (hstu/cache.h): whose rows are looked up and kept; any numbers. The same user
+     * may stand in a batch more than once. */
     const int64_t *user_id;
 } hstu_batch;
 
@@ -142,8 +143,8 @@ typedef struct hstu_recommend_options {
                                     once; NULL: those of the configuration, which are all items unless it lists some */
     size_t n_candidates;
     const int64_t *target_id; /* [n_users] or NULL: items whose rank is wanted; goes with the argument rank */
-    /* [n_users + 1], from 0, never falling: each user has that many targets, and target_id and rank hold target_offset[n_users]; NULL:
-     * one each. */
+    /* [n_users + 1], from 0, never falling: each user has that many targets, and target_id and rank hold
+     * target_offset[n_users]; NULL: one each. */
     const int64_t *target_offset;
 } hstu_recommend_options;
 
@@ -153,8 +154,8 @@ HSTU_API void hstu_recommend_options_init(hstu_recommend_options *options);
  * changed since the model was opened. */
 HSTU_API hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_error *err);
 HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
-/* Ranking: a request's candidates are scored in groups of at most n, 1 or more (default 256), so workspace does not grow with their number.
- * Scores do not depend on it. HSTU_EINVAL. */
+/* Ranking: a request's candidates are scored in groups of at most n, 1 or more (default 256), so workspace does not
+ * grow with their number. Scores do not depend on it. HSTU_EINVAL. */
 HSTU_API hstu_status hstu_session_set_micro_batch(hstu_session *session, int64_t n, hstu_error *err);
 
 /* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names the user, what was expected and what was

@@ -203,7 +203,10 @@ void hs_cache_commit(hs_cache *cache, hs_cache_lease *lease, const hs_cache_hist
     hs_cache_lock(cache);
     hs_cache_set_tokens(cache, entry, history->n_tokens);
     cache->entry[entry].has_writer = false;
-    cache->count.n_stored += cache->entry[entry].is_listed;
+    if (cache->entry[entry].is_listed)
+        cache->count.n_stored++;
+    else
+        cache->count.n_busy++;
     hs_cache_unhold(cache, entry);
     hs_cache_unlock(cache);
     *lease = (hs_cache_lease){0};

@@ -23,8 +23,8 @@ enum { HS_CACHE_PAGES_MOST = INT32_MAX };
 typedef struct hs_cache_entry {
     int64_t user_id;
     int64_t n_tokens; /* whose rows and words are valid */
-    uint32_t first_page, last_page,
-        n_pages;           /* a chain by next_page, that of the last undefined; a writer's go past n_tokens */
+    /* A chain by next_page, that of the last undefined; a writer's go past n_tokens. */
+    uint32_t first_page, last_page, n_pages;
     uint32_t older, newer; /* a ring through entry 0: its newer is the least recently used, its older the most */
     uint32_t next;         /* of the same bucket, or of the free entries; 0 ends */
     uint32_t n_holds;      /* leases, saves and requests that compare; > 0: is not evicted */

@@ -313,8 +313,8 @@ static void fill_entry(hs_cache *c, uint32_t entry, const record *r)
     }
 }
 
-/* Adds a record's entry as the least recently used user: behind those of the file that went before, and behind all that were
- * there. Not where its user is there, or pages are wanting. */
+/* Adds a record's entry as the least recently used user: behind those of the file that went before, and behind all that
+ * were there. Not where its user is there, or pages are wanting. */
 static void add_entry(hs_cache *c, const record *r, hs_cache_loaded *loaded)
 {
     const int64_t user_id = (int64_t)r->number, n_pages = hs_cache_pages_of(c, (int64_t)r->n_tokens);

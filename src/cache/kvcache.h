@@ -19,8 +19,8 @@ typedef struct hs_cache_shape {
     size_t page_bytes;   /* that callers fill, all layers; a multiple of 64 */
     int words_per_token; /* 1 .. HS_CACHE_WORDS_MOST */
     int n_head_words;    /* 0 .. HS_CACHE_HEAD_MOST: words in front of all tokens */
-    /* Zeroes the rows of places `from` .. page_tokens - 1 of a page, so that files do not tell of tokens that are no longer
-     * there. Any thread. NULL: files hold pages as they are. */
+    /* Zeroes the rows of places `from` .. page_tokens - 1 of a page, so that files do not tell of tokens that are no
+     * longer there. Any thread. NULL: files hold pages as they are. */
     void (*clear)(void *ctx, char *page, int64_t from);
     void *ctx;
 } hs_cache_shape;

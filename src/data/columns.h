@@ -4,7 +4,8 @@
 
 #include "data/dataset_int.h"
 
-/* Borrows the data set. A row is a user, of a sessions file a session; a sasrec file may hold several rows of a user. */
+/* Borrows the data set. A row is a user, of a sessions file a session; a sasrec file may hold several rows of a
+ * user. */
 typedef struct hs_columns {
     const hstu_dataset *dataset;
     int64_t n;              /* rows */

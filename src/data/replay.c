@@ -1,5 +1,5 @@
-/* Cutting users' logs into requests in the order of time: the replay protocol. Reference for the intervals: the inference
- * preprocessing of NVIDIA's recsys-examples. */
+/* Cutting users' logs into requests in the order of time: the replay protocol. Reference for the intervals: the
+ * inference preprocessing of NVIDIA's recsys-examples. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "data/columns.h"
@@ -57,8 +57,7 @@ static hstu_status check_options(const hstu_dataset *dataset, const hstu_replay_
     if (dataset->kind == HSTU_DATASET_SESSIONS)
         return hs_fail(err, HSTU_EINVAL, 0,
             "'%s' holds sessions without times: a replay needs the times of sequences.safetensors, sasrec_format.csv "
-            "or "
-            "processed_seqs.csv",
+            "or processed_seqs.csv",
             dataset->path);
     if (options->contextual)
         return hs_columns_check_ranking(dataset, err);
@@ -99,8 +98,8 @@ static int64_t count_events(const source *s, int64_t row)
     return n >= s->min_events && (!s->contextual || hs_columns_complete(&s->columns, row)) ? n : 0;
 }
 
-/* Allocates the users' arrays in their final sizes, which sets shown.n_users. No size overflows: none is longer than what
- * the open file holds. */
+/* Allocates the users' arrays in their final sizes, which sets shown.n_users. No size overflows: none is longer than
+ * what the open file holds. */
 static hstu_status allocate_users(replay_owner *h, const source *s, hstu_error *err)
 {
     const size_t size = sizeof(int64_t);
@@ -177,8 +176,8 @@ static int64_t interval_end(const int64_t *time, int64_t first, int64_t end, uin
     return i;
 }
 
-/* Counts the requests, and the intervals that are too early for one in shown.n_skipped; where `out` is given, it gets the
- * requests by user. */
+/* Counts the requests, and the intervals that are too early for one in shown.n_skipped; where `out` is given, it gets
+ * the requests by user. */
 static int64_t cut_intervals(replay_owner *h, const source *s, request *out)
 {
     int64_t n = 0, n_skipped = 0;
@@ -213,9 +212,9 @@ static hstu_status make_requests(replay_owner *h, const source *s, hstu_error *e
     const size_t n = (size_t)cut_intervals(h, s, NULL), size = sizeof(int64_t);
     if (n == 0)
         return hs_fail(err, HSTU_EINVAL, 0,
-            "'%s': none of the %" PRId64 " intervals of %" PRId64 " users has %" PRId64
-            " events in front (min_history)",
-            s->columns.dataset->path, h->shown.n_skipped, h->shown.n_users, s->min_history);
+            "'%s': expected an interval with at least %" PRId64
+            " earlier events of its user (min_history), found none among %" PRId64 " intervals of %" PRId64 " users",
+            s->columns.dataset->path, s->min_history, h->shown.n_skipped, h->shown.n_users);
     request *list = hs_alloc(n, sizeof *list);
     h->user = hs_alloc(n, size);
     h->begin = hs_alloc(n, size);

@@ -225,7 +225,8 @@ static hstu_status find_ranks(
 static hstu_status find_for(
     hstu_session *s, const answer *a, const candidates *cand, size_t first, size_t end, hstu_error *err)
 {
-    HS_TRY(find_top(s, a, cand, first, end, err));
+    if (a->k > 0 || !a->target_offset)
+        HS_TRY(find_top(s, a, cand, first, end, err));
     return a->target_offset ? find_ranks(s, a, cand, first, end, err) : HSTU_OK;
 }
 

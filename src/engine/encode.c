@@ -62,9 +62,9 @@ static hstu_status encode_users(void *ctx, hs_lane *lane, size_t first, size_t e
     return HSTU_OK;
 }
 
-/* Tokens as the cache knows them: the item and, in a model that uses time, the time that the row's bias is made with, which is
- * that of the next event or of the request; in front whether there are times, and the first. Rows whose words are equal, and all
- * those before, are equal. */
+/* Tokens as the cache knows them: the item and, in a model that uses time, the time that the row's bias is made with,
+ * which is that of the next event or of the request; in front whether there are times, and the first. Rows whose words
+ * are equal, and all those before, are equal. */
 static void name_tokens(void *ctx, size_t user, int64_t *head, int64_t *word)
 {
     const encoding *e = ctx;

@@ -25,7 +25,8 @@ struct hstu_model {
 };
 
 enum { HS_FINGERPRINT_BYTES = 16 };
-/* Names all that decides over a model's bits: weights, configuration, arithmetic, kernels, version. Reads every weight. HSTU_ENOMEM. */
+/* Names all that decides over a model's bits: weights, configuration, arithmetic, kernels, version. Reads every weight.
+ * HSTU_ENOMEM. */
 hstu_status hs_engine_fingerprint(const hstu_model *model, unsigned char out[HS_FINGERPRINT_BYTES], hstu_error *err);
 
 /* The family of a checkpoint folder: one of NVIDIA's, or unknown. */
@@ -49,7 +50,8 @@ typedef struct hs_lane {
     hstu_error err;
 } hs_lane;
 
-/* What the users of one call have in the cache: made before the call is shared out, then each of its passes uses its own users'. */
+/* What the users of one call have in the cache: made before the call is shared out, then each of its passes uses its
+ * own users'. */
 typedef struct hs_reuse {
     struct hstu_cache *cache; /* NULL: without */
     size_t n_users;

@@ -102,6 +102,9 @@ hstu_status hs_engine_fingerprint(const hstu_model *model, unsigned char out[HS_
     add_int(state, m->bf16);
     add_int(state, (int64_t)m->kv_type);
     add_int(state, model->random_weights);
+    if (m->config.family == HS_CONFIG_DECODER) /* its positions are computed, by the system's sine and cosine */
+        add(state, m->weight.position,
+            (size_t)(m->config.max_position_embeddings * m->config.item_embedding_dim) * sizeof *m->weight.position);
     HS_TRY_GOTO(add_weights(state, model, err));
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));

@@ -57,7 +57,6 @@ static hstu_status name_tokens(
 
 static void acquire(hs_reuse *r, int64_t newest, int64_t page_tokens)
 {
-    const double start = hs_clock_s();
     for (size_t u = 0; u < r->n_users; u++) {
         char **page = r->page + r->first_page[u];
         r->lease[u] = (hs_cache_lease){.entry = 0};
@@ -66,7 +65,6 @@ static void acquire(hs_reuse *r, int64_t newest, int64_t page_tokens)
             hs_cache_acquire(r->cache->cache, &r->history[u], r->n_tokens[u] - newest, &r->lease[u], page);
         r->reused[u] = r->lease[u].reused;
     }
-    hs_cache_handle_spend(r->cache, hs_clock_s() - start);
 }
 
 hstu_status hs_reuse_begin(hstu_session *session, const hs_reuse_source *source, hstu_error *err)
@@ -77,10 +75,12 @@ hstu_status hs_reuse_begin(hstu_session *session, const hs_reuse_source *source,
     HS_TRY(alloc_counts(&made, &session->call, source, err));
     if (session->cache && source->user_id && !session->cache->no_reuse) {
         const hs_cache_shape *shape = hs_cache_get_shape(session->cache->cache);
+        const double start = hs_clock_s();
         HS_TRY(alloc_leases(&made, &session->call, shape->page_tokens, err));
         HS_TRY(name_tokens(&made, &session->call, source, shape, err));
         made.cache = session->cache;
         acquire(&made, source->newest, shape->page_tokens);
+        hs_cache_handle_spend(session->cache, hs_clock_s() - start);
     }
     *r = made;
     return HSTU_OK;

@@ -1,5 +1,6 @@
-/* The forward passes: histories in, one embedding per user out; or, of a ranking model, requests in, logits out. A row is computed from
- * its own token and the keys and values of those before it, so rows whose keys and values are kept need not be computed again. */
+/* The forward passes: histories in, one embedding per user out; or, of a ranking model, requests in, logits out. A row
+ * is computed from its own token and the keys and values of those before it, so rows whose keys and values are kept
+ * need not be computed again. */
 #ifndef HS_MODEL_FORWARD_H
 #define HS_MODEL_FORWARD_H
 
@@ -30,9 +31,9 @@ typedef struct hs_ranking_input {
     int64_t micro_batch;          /* a lone user's candidates are computed in groups of so many; 0: at once */
 } hs_ranking_input;
 
-/* Shows intermediate results, for tests: "x0", "l0.normed", "l0.attn", ... `m` is valid during the call. With a trace every row
- * of the last layer is computed, also those that no answer needs. A ranking model's rows are the histories of all users, then the
- * candidates of all. */
+/* Shows intermediate results, for tests: "x0", "l0.normed", "l0.attn", ... `m` is valid during the call. With a trace
+ * every row of the last layer is computed, also those that no answer needs. A ranking model's rows are the histories of
+ * all users, then the candidates of all. */
 typedef struct hs_trace {
     void *ctx;
     void (*stage)(void *ctx, const char *name, hs_mat m);
@@ -66,7 +67,8 @@ hstu_status hs_ranking_forward(const hs_model *model, hs_device *dev, hs_arena *
 int64_t hs_ranking_context(const hs_model *model, const hs_ranking_input *input, int64_t user);
 int64_t hs_ranking_history(const hs_model *model, const hs_ranking_input *input, int64_t user);
 
-/* The layers of each module: x [rows, D] in, which they use as workspace; newest [n_users, D] out, the users' newest rows. */
+/* The layers of each module: x [rows, D] in, which they use as workspace; newest [n_users, D] out, the users' newest
+ * rows. */
 hstu_status hs_hstu_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err);
 hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err);
 hstu_status hs_sasrec_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_error *err);

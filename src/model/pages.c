@@ -60,7 +60,7 @@ static hstu_status fill_missing(hs_pages *p, hs_arena *scratch, int64_t n_missin
 {
     char *next = hs_arena_alloc(scratch, (size_t)n_missing, bytes);
     if (!next)
-        return hs_fail_nomem(err, SIZE_MAX, "keys and values");
+        return hs_fail_nomem(err, (size_t)n_missing * bytes, "keys and values");
     for (int64_t i = 0; i < p->n; i++) {
         if (p->base[i])
             continue;

@@ -9,8 +9,8 @@
 typedef struct hs_kept {
     int64_t page_tokens;
     const int64_t *reused; /* [n_users]: rows 0 .. reused - 1 are there */
-    /* ceil(length / page_tokens) pages for each user, one user behind the other; NULL: workspace, of a user whose reused rows fill
-     * the pages before. The rest of the rows is written where a page is given. */
+    /* ceil(length / page_tokens) pages for each user, one user behind the other; NULL: workspace, of a user whose
+     * reused rows fill the pages before. The rest of the rows is written where a page is given. */
     char *const *page;
 } hs_kept;
 
@@ -31,7 +31,8 @@ typedef struct hs_pages {
     char **page;         /* [n]: the layer at work */
 } hs_pages;
 
-/* Pages for length[b] rows of each user, in workspace where kept (or NULL) gives none: with `layered` for every layer at once. */
+/* Pages for length[b] rows of each user, in workspace where kept (or NULL) gives none: with `layered` for every layer
+ * at once. */
 hstu_status hs_pages_make(hs_pages *out, const hs_model *model, hs_arena *scratch, int64_t n_users,
     const int64_t *length, const hs_kept *kept, bool layered, hstu_error *err);
 /* The pages of layer l, until the next call. */

@@ -14,7 +14,8 @@ typedef struct hs_ranking_request {
     int64_t *reused;  /* [n_users]: how many of them have keys and values already */
 } hs_ranking_request;
 
-/* The tokens of one pass: new history tokens of every user, then candidates first .. first + n_candidates - 1 of all. */
+/* The tokens of one pass: new history tokens of every user, then candidates first .. first + n_candidates - 1 of
+ * all. */
 typedef struct hs_ranking_tokens {
     int64_t n_history, first, n_candidates;
     int64_t *history_offset, *candidate_offset; /* [n_users + 1] */

@@ -1,4 +1,5 @@
-/* Cache files for tests: a folder of their own, caches of users whose rows tell who they are, and what of them a file gives back. */
+/* Cache files for tests: a folder of their own, caches of users whose rows tell who they are, and what of them a file
+ * gives back. */
 #ifndef TESTS_CACHEFILE_SUPPORT_H
 #define TESTS_CACHEFILE_SUPPORT_H
 

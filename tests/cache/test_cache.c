@@ -387,9 +387,10 @@ static void test_dropped_users_live_until_their_requests_end(void **state)
     start(cache, &again, make_story(1, 60)); /* a new entry beside the dropped one */
     assert_true(again.lease.reused == 0 && again.lease.writes);
     finish(cache, &again);
-    const uint64_t n_stored = stats_of(cache).n_stored;
+    const hs_cache_stats before = stats_of(cache);
     finish(cache, &writer);
-    assert_int_equal(stats_of(cache).n_stored, n_stored);
+    assert_int_equal(stats_of(cache).n_stored, before.n_stored);
+    assert_int_equal(stats_of(cache).n_busy, before.n_busy + 1);
     assert_int_equal(stats_of(cache).n_free_pages, 4);
     finish(cache, &reader);
     assert_int_equal(stats_of(cache).n_free_pages, 6);

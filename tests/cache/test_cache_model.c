@@ -158,6 +158,7 @@ static void model_end(machine *m, open_request *r, bool commits)
         if (commits) {
             e->s = r->s;
             m->expected.n_stored += e->is_listed;
+            m->expected.n_busy += !e->is_listed;
         }
         e->n_pages = pages_of(e->s.n_tokens);
         e->is_there = e->s.n_tokens > 0;

@@ -1,4 +1,5 @@
-/* Cache files: what comes back, in which order, and into how much room; what a save that fails or is killed leaves; serving goes on. */
+/* Cache files: what comes back, in which order, and into how much room; what a save that fails or is killed leaves;
+ * serving goes on. */
 #define _DEFAULT_SOURCE /* mkdtemp */
 #include "cachefile_support.h"
 
@@ -15,7 +16,7 @@ static void check_order(const hs_cache *c, const int64_t *user, size_t n)
     assert_int_equal(e, 0);
 }
 
-/* ---- What comes back ----------------------------------------------------------------------------------------------- */
+/* ---- What comes back --------------------------------------------------------------------------------------------- */
 
 static void test_round_trip(void **state)
 {
@@ -98,7 +99,8 @@ static void expect_gone(hs_cache *cache, const story *s, int64_t from)
             assert_memory_not_equal(file.data + at, &row[i], 8);
 }
 
-/* Pages go from user to user, and from a history to another one of the same user: a file tells of what is there alone. */
+/* Pages go from user to user, and from a history to another one of the same user: a file tells of what is there
+ * alone. */
 static void test_no_rows_of_others(void **state)
 {
     (void)state;
@@ -139,7 +141,7 @@ static void test_leases_under_way(void **state)
     assert_int_equal(loaded.n_damaged, 0);
 }
 
-/* ---- Saves that fail ----------------------------------------------------------------------------------------------- */
+/* ---- Saves that fail --------------------------------------------------------------------------------------------- */
 
 static void die(int signal_number)
 {
@@ -147,8 +149,8 @@ static void die(int signal_number)
     (void)kill(getpid(), SIGKILL);
 }
 
-/* Saves in another process that may write files of so many bytes; returns how it ended. What it does then: be killed, or see the
- * error and end with 0 when the sentence is right. */
+/* Saves in another process that may write files of so many bytes; returns how it ended. What it does then: be killed,
+ * or see the error and end with 0 when the sentence is right. */
 static int save_elsewhere(hs_cache *cache, rlim_t n_bytes, void (*at_limit)(int))
 {
     const pid_t child = fork();
@@ -228,7 +230,7 @@ static void test_failed_save(void **state)
     hs_cache_close(cache);
 }
 
-/* ---- Serving goes on ----------------------------------------------------------------------------------------------- */
+/* ---- Serving goes on --------------------------------------------------------------------------------------------- */
 
 typedef struct serving {
     hs_cache *cache;
@@ -236,7 +238,8 @@ typedef struct serving {
     atomic_bool *saved; /* all saves are done */
 } serving;
 
-/* Histories that grow, shrink and are cut, from more users than there is room for, until the last save is done and once more. */
+/* Histories that grow, shrink and are cut, from more users than there is room for, until the last save is done and once
+ * more. */
 static void *serve(void *ctx)
 {
     serving *s = ctx;

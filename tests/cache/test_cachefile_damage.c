@@ -20,7 +20,7 @@ static uint64_t get(const unsigned char *p)
     return value;
 }
 
-/* ---- Damage -------------------------------------------------------------------------------------------------------- */
+/* ---- Damage ------------------------------------------------------------------------------------------------------ */
 
 /* Loading must fail with that code and words, and add nothing. */
 static void expect_refusal(hs_cache *cache, const unsigned char *print, hstu_status code, const char *words)
@@ -190,7 +190,8 @@ static void test_no_tokens(void **state)
     hs_cache_close(cache);
 }
 
-/* A last record that tells of more entries than there are: they are missed, as many as a file of that size can have held. */
+/* A last record that tells of more entries than there are: they are missed, as many as a file of that size can have
+ * held. */
 static void test_missing_entries(void **state)
 {
     (void)state;

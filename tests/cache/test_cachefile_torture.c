@@ -1,5 +1,5 @@
-/* Every allocation of a save fails once, on its own: the error is HSTU_ENOMEM and a sentence, nothing is held any more, and the file
- * that was there is still whole. */
+/* Every allocation of a save fails once, on its own: the error is HSTU_ENOMEM and a sentence, nothing is held any more,
+ * and the file that was there is still whole. */
 #define _DEFAULT_SOURCE /* mkstemp */
 #include "cache/kvcache.h"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the demo and checks what a person sees: standard output is one JSON object with two reports; each model alone gives its
-# report and a file per user. The retrieval report's hit rate is that of ranks.csv.
+# report and a file per user, and a replay its report. The retrieval report's hit rate is that of ranks.csv.
 # usage: demo.sh TREE BUILD_FOLDER
 set -eu
 tree=$1
@@ -44,6 +44,11 @@ expect retrieval vocab_size "$(gzip -dc "$tree"/examples/data/kuairand-pure-samp
 "$tree/scripts/demo" ranking --output "$build/demo/candidates.csv" >"$build/demo/ranking.json"
 object "$build/demo/ranking.json"
 expect ranking requests 674
+
+"$tree/scripts/demo" replay --steps 2000 --kv_cache --verify_cache 100 >"$build/demo/replay.json"
+object "$build/demo/replay.json"
+expect replay num_batches 2000
+expect replay differences 0
 
 rate=$(awk -F , 'NR > 1 {n++; hit += $3 <= 10} END {printf "%.6f", hit / n}' \
     "$tree/examples/data/kuairand-pure-hstu/ranks.csv")

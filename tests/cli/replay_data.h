@@ -1,5 +1,5 @@
-/* A small log of six users, for replays: 30 events each, of which the first three, and every fifth one with the one before it,
- * lie within a minute. */
+/* A small log of six users, for replays: 30 events each, of which the first three, and every fifth one with the one
+ * before it, lie within a minute. */
 #ifndef TESTS_CLI_REPLAY_DATA_H
 #define TESTS_CLI_REPLAY_DATA_H
 

@@ -1,5 +1,5 @@
-/* The options of the cache: which go together, what they refuse; own requests with a cache; interrupted runs; the trained
- * examples on real events. */
+/* The options of the cache: which go together, what they refuse; own requests with a cache; interrupted runs; the
+ * trained examples on real events. */
 #include "cli/replay_data.h"
 
 #include <signal.h>
@@ -93,6 +93,9 @@ static void test_refusals(void **state)
     (void)snprintf(line, sizeof line, "run %s --dataset %s/log.csv --kv_cache --kv_cache_save %s/a --output %s/a",
         retrieval, folder, folder, folder);
     expect_error(line, HS_EXIT_FAILED, "which holds the cache");
+    (void)snprintf(line, sizeof line, "run %s --dataset %s/log.csv --kv_cache --kv_cache_save %s/a --output %s/./a",
+        retrieval, folder, folder, folder);
+    expect_error(line, HS_EXIT_FAILED, "which holds the cache");
     (void)snprintf(line, sizeof line,
         "run %s --dataset %s/log.csv --kv_cache --kv_cache_load %s/log.csv --output %s/sessions.csv", retrieval, folder,
         folder, folder);
@@ -109,7 +112,8 @@ static void test_refusals(void **state)
     remove_folder(files.folder);
 }
 
-/* Users come back with longer histories; one is named by "user_id", one by nothing, and one changes its mind about the past. */
+/* Users come back with longer histories; one is named by "user_id", one by nothing, and one changes its mind about the
+ * past. */
 static void write_requests(scratch *files, bool of_ranking)
 {
     static const char *const who[] = {

@@ -1,5 +1,5 @@
-/* Every allocation of an evaluation with its report, of a replay with a cache, and of answering requests, fails once: each time an error, nothing leaked
- * (AddressSanitizer sees that). */
+/* Every allocation of an evaluation with its report and of answering requests, without a cache and with one, fails once:
+ * each time an error, nothing leaked (AddressSanitizer sees that). */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "cli/run_cache.h"
@@ -65,6 +65,17 @@ static hstu_status replay(void *ctx, hstu_error *err)
     return status;
 }
 
+static hstu_status answer_cached(void *ctx, hstu_error *err)
+{
+    hs_run *run = ctx;
+    hstu_cache_drop_all(run->cache.cache);
+    HS_TRY(hs_run_cache_begin(run, 0, err));
+    const hstu_status status = hs_run_answer_requests(run, err);
+    if (status == HSTU_OK)
+        assert_int_equal(run->cache.n_verified_requests, 2);
+    return status;
+}
+
 static hstu_status open_cache(void *ctx, hstu_error *err)
 {
     hs_run *run = ctx;
@@ -107,7 +118,7 @@ static void test_all(void **state)
                           "10,\"1,2,3\",\"1,1,1\",\"100,200,300\"\n"
                           "11,\"4,5,6,7\",\"1,1,1,1\",\"100,200,300,400\"\n"
                           "12,\"9,8,7\",\"1,1,1\",\"100,200,300\"\n");
-    write_file(requests_path, "{\"user\": \"a\", \"items\": [1, 2], \"times\": [5, 6], \"request_time\": 7}\n"
+    write_file(requests_path, "{\"user\": 8, \"items\": [1, 2], \"times\": [5, 6], \"request_time\": 7}\n"
                               "{\"items\": [3], \"times\": [5], \"request_time\": 7, \"candidates\": [7, 5]}\n");
     write_file(candidates_path, "3\n7\n9\n");
     hs_console_open(&run.console, true);
@@ -123,7 +134,8 @@ static void test_all(void **state)
     hs_samples_of_histories(&run.samples, run.histories);
     assert_int_equal(hstu_session_open(&run.session, run.model, &err), HSTU_OK);
 
-    /* The session's own memory, which stays, is not what is tried here: the kernels do without where they cannot have it. */
+    /* The session's own memory, which stays, is not what is tried here: the kernels do without where they cannot have
+     * it. */
     assert_int_equal(evaluate(&run, &err), HSTU_OK);
     torture(evaluate, &run, 10);
 
@@ -135,6 +147,7 @@ static void test_all(void **state)
     assert_int_equal(hs_run_cache_open(&run, &err), HSTU_OK);
     assert_int_equal(replay(&run, &err), HSTU_OK);
     torture(replay, &run, 20);
+    torture_silently(answer_cached, &run, 10);
     hs_run_cache_close(&run);
 
     hstu_session_close(run.session);

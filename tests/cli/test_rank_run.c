@@ -1,4 +1,5 @@
-/* Ranking models through the whole program: requests against the reference's logits, random weights, and what is refused. */
+/* Ranking models through the whole program: requests against the reference's logits, random weights, and what is
+ * refused. */
 #include "cli/program_run.h"
 
 #include "engine/golden_ranking.h"
@@ -107,7 +108,8 @@ static void test_golden_requests(void **state)
     ranking_close(&c);
 }
 
-/* A request that the model cannot answer is named by its line, and those before it are answered, in whatever batch they stand. */
+/* A request that the model cannot answer is named by its line, and those before it are answered, in whatever batch they
+ * stand. */
 static void test_bad_request(void **state)
 {
     (void)state;
@@ -162,7 +164,8 @@ static void test_bad_data(void **state)
     ranking_close(&c);
 }
 
-/* The results must not replace what the run reads without being told to: files of a checkpoint's folder, a config.json beside. */
+/* The results must not replace what the run reads without being told to: files of a checkpoint's folder, a config.json
+ * beside. */
 static void test_output_is_no_input(void **state)
 {
     (void)state;

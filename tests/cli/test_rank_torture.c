@@ -1,7 +1,7 @@
-/* A ranking model's evaluation with its report, and its requests: figures that hold together, then every allocation fails once,
- * each time an error, nothing leaked (AddressSanitizer sees that). */
+/* A ranking model's evaluation with its report, and its requests, with a cache and without: figures that hold together,
+ * then every allocation fails once, each time an error, nothing leaked (AddressSanitizer sees that). */
 #include "base/error.h"
-#include "cli/run.h"
+#include "cli/run_cache.h"
 
 #include "torture.h"
 
@@ -91,6 +91,42 @@ static hstu_status answer_requests(void *run, hstu_error *err)
     return hs_run_rank_requests(run, err);
 }
 
+static hstu_status evaluate_cached(void *ctx, hstu_error *err)
+{
+    hs_run *run = ctx;
+    hstu_cache_drop_all(run->cache.cache);
+    const hstu_status status = evaluate(run, err);
+    if (status == HSTU_OK)
+        assert_int_equal(run->cache.n_verified_requests, 5);
+    return status;
+}
+
+static hstu_status answer_cached(void *ctx, hstu_error *err)
+{
+    hs_run *run = ctx;
+    hstu_cache_drop_all(run->cache.cache);
+    HS_TRY(hs_run_cache_begin(run, 0, err));
+    const hstu_status status = hs_run_rank_requests(run, err);
+    if (status == HSTU_OK)
+        assert_int_equal(run->cache.n_verified_requests, 2);
+    return status;
+}
+
+static void torture_cached(hs_run *run)
+{
+    hstu_error err = {0};
+    run->cache.on = true;
+    run->cache.verify_every = 1;
+    hstu_cache_options_init(&run->cache.options);
+    run->cache.options.bytes = 1 << 20;
+    assert_int_equal(hs_run_cache_open(run, &err), HSTU_OK);
+    if (evaluate_cached(run, &err) != HSTU_OK)
+        fail_msg("%s", err.msg);
+    torture(evaluate_cached, run, 10);
+    torture_silently(answer_cached, run, 10);
+    hs_run_cache_close(run);
+}
+
 static void test_all(void **state)
 {
     (void)state;
@@ -125,6 +161,8 @@ static void test_all(void **state)
     torture(evaluate, &run, 10);
 
     torture_silently(answer_requests, &run, 10);
+
+    torture_cached(&run);
 
     hstu_session_close(run.session);
     hstu_ranking_samples_close(run.ranking_samples);

@@ -1,5 +1,5 @@
-/* Replays through the whole program, with the cache and without: every family, the same answers bit for bit, and counters that
- * follow from the log. */
+/* Replays through the whole program, with the cache and without: every family, the same answers bit for bit, and
+ * counters that follow from the log. */
 #include "cli/replay_data.h"
 
 enum { LINE = 4096, MODEL = 1024 };
@@ -305,6 +305,19 @@ static void test_save_and_load(void **state)
     }
 }
 
+/* A run that is too short to be verified does not pass for verified. */
+static void test_never_verified(void **state)
+{
+    fixture *f = *state;
+    cJSON *root = replay(f, DECODER, "--kv_cache --steps 5 --verify_cache 5");
+    assert_string_equal(last.err, "");
+    cJSON_Delete(root);
+    root = replay(f, DECODER, "--kv_cache --steps 5 --verify_cache 6");
+    assert_non_null(strstr(last.err, "--verify_cache 6 has verified nothing: there were only 5 batches\n"));
+    assert_int_equal(count(object(object(root, "kv_cache"), "verified"), "batches"), 0);
+    cJSON_Delete(root);
+}
+
 /* A model whose contextual tokens see the whole history cannot use rows again, and says so. */
 static void test_no_reuse(void **state)
 {
@@ -315,7 +328,7 @@ static void test_no_reuse(void **state)
     cJSON_Delete(root);
     root = replay(f, RANKING, "--kv_cache --verify_cache 1");
     expect_same(f, &plain, root);
-    assert_non_null(strstr(last.err, "hstu: warning: --kv_cache saves nothing with this model: "));
+    assert_non_null(strstr(last.err, "hstu: warning: --kv_cache gains nothing with this model: "));
     assert_int_equal(count(object(root, "kv_cache"), "hits"), 0);
     assert_non_null(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object(root, "kv_cache"), "no_reuse")));
     cJSON_Delete(root);
@@ -331,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_tiny_budget),
         cmocka_unit_test(test_slide),
         cmocka_unit_test(test_save_and_load),
+        cmocka_unit_test(test_never_verified),
         cmocka_unit_test(test_no_reuse),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);

@@ -1,4 +1,5 @@
-/* The report: valid JSON, the original's keys first and in order, figures worked out by hand; the popularity baseline. */
+/* The report: valid JSON, the original's keys first and in order, figures worked out by hand; the popularity
+ * baseline. */
 #include "base/json.h"
 #include "cli/json_writer.h"
 #include "cli/run.h"
@@ -20,7 +21,8 @@ static void assert_near(double found, double expected, double tolerance)
         fail_msg("expected %.17g, found %.17g", expected, found);
 }
 
-/* Four users, items 1..6, the window holds two events. Counts: item 3 four times, 1 and 2 twice, 6 once; order 3 1 2 6 4 5. */
+/* Four users, items 1..6, the window holds two events. Counts: item 3 four times, 1 and 2 twice, 6 once; order 3 1 2 6
+ * 4 5. */
 static const int64_t user_id[] = {10, 11, 12, 13};
 static const int64_t offset[] = {0, 3, 5, 6, 9};
 static const int64_t item_id[] = {3, 1, 2, 3, 1, 3, 2, 3, 6};

@@ -114,7 +114,8 @@ static void test_batches(void **state)
     hs_samples_close(&run.samples);
 }
 
-/* An event counts once, in however many histories it stands: items 1 2 3 4 5 of user 50, 3 3 of 60. Order 3 1 2 4 5 6. */
+/* An event counts once, in however many histories it stands: items 1 2 3 4 5 of user 50, 3 3 of 60. Order 3 1 2 4 5
+ * 6. */
 static void test_popularity(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Every allocation of preprocessing, of opening sequence files and of making histories, ranking samples and replays fails
- * once: each time an error, nothing left behind, nothing leaked (AddressSanitizer sees that). */
+/* Every allocation of preprocessing, of opening sequence files and of making histories, ranking samples and replays
+ * fails once: each time an error, nothing left behind, nothing leaked (AddressSanitizer sees that). */
 #include "dataset/kuairand_files.h"
 
 #include "base/error.h"

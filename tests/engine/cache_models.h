@@ -1,5 +1,5 @@
-/* Random models of every family and variant, users who come back with other histories, and what a session answers them: for
- * tests that hold answers with a cache against those without. */
+/* Random models of every family and variant, users who come back with other histories, and what a session answers them:
+ * for tests that hold answers with a cache against those without. */
 #ifndef TESTS_ENGINE_CACHE_MODELS_H
 #define TESTS_ENGINE_CACHE_MODELS_H
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- Models ---------------------------------------------------------------------------------------------------------- */
+/* ---- Models ------------------------------------------------------------------------------------------------------ */
 
 enum { ITEMS = 300, LONGEST = 100 };
 
@@ -161,7 +161,7 @@ static inline hstu_cache *open_cache_of_pages(const hstu_model *model, int64_t p
     }
 }
 
-/* ---- Users ----------------------------------------------------------------------------------------------------------- */
+/* ---- Users ------------------------------------------------------------------------------------------------------- */
 
 enum { EVENTS_MOST = 240, NEW_MOST = 40, FEATURES = 3, IDS_MOST = 4, CANDIDATES_MOST = 600 };
 
@@ -269,7 +269,7 @@ static inline void choose_candidates(visit *v, uint64_t *random, int64_t most)
     v->target = choose_item(random);
 }
 
-/* ---- Batches --------------------------------------------------------------------------------------------------------- */
+/* ---- Batches ----------------------------------------------------------------------------------------------------- */
 
 enum { USERS_MOST = 6, CLASSES = 3, TOP = 10 };
 

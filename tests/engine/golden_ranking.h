@@ -168,8 +168,9 @@ static inline void ranking_close(ranking_case *c)
     remove_folder(c->files.folder);
 }
 
-/* A pass computes the histories of all users, then the candidates of all; the reference has each user's candidates behind its
- * history. Turns the stages with a row for each token, of which users lack the first reused[b], into the reference's order. */
+/* A pass computes the histories of all users, then the candidates of all; the reference has each user's candidates
+ * behind its history. Turns the stages with a row for each token, of which users lack the first reused[b], into the
+ * reference's order. */
 static inline void ranking_reorder(stages *s, const ranking_case *c, const hs_ranking_input *in, const int64_t *reused)
 {
     const hs_model *m = &c->model->model;

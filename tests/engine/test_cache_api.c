@@ -1,5 +1,5 @@
-/* hstu_cache_*: options and refusals, whose cache a session may use, statistics, dropping, files; and workspace that does not
- * grow with the number of candidates. */
+/* hstu_cache_*: options and refusals, whose cache a session may use, statistics, dropping, files; and workspace that
+ * does not grow with the number of candidates. */
 #include "engine/cache_models.h"
 #include "engine/golden_ranking.h"
 
@@ -54,7 +54,7 @@ static void expect_refusal(hstu_status status, hstu_status expected, const hstu_
     assert_true(err->msg[strlen(err->msg) - 1] != '.');
 }
 
-/* ---- Options --------------------------------------------------------------------------------------------------------- */
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
 
 static void refuse_options(
     const hstu_model *model, uint64_t bytes, int64_t page_tokens, size_t size, hstu_status expected, const char *words)
@@ -139,7 +139,7 @@ static void test_why_nothing_is_reused(void **state)
     }
 }
 
-/* ---- Whose cache ----------------------------------------------------------------------------------------------------- */
+/* ---- Whose cache ------------------------------------------------------------------------------------------------- */
 
 /* A session of `other` asks for a cache of `own`. */
 static void check_use(const cache_variant *own, const cache_variant *other, uint64_t seed, bool is_accepted)
@@ -180,35 +180,107 @@ static void test_whose_cache(void **state)
     check_use(find_variant("ranking, several ids, kv bf16"), find_variant("ranking, bf16"), 5, false);
 }
 
-/* Weights are told apart by what they are, one by one. Random weights are named by their seed: a checkpoint that holds the same
- * is another model to the cache, which costs no more than a cold one. */
-static void test_one_weight(void **state)
+typedef struct fingerprint {
+    unsigned char byte[HS_FINGERPRINT_BYTES];
+} fingerprint;
+
+static fingerprint fingerprint_of(const hstu_model *model)
+{
+    fingerprint f;
+    hstu_error err = {0};
+    assert_ok(hs_engine_fingerprint(model, f.byte, &err), &err);
+    return f;
+}
+
+/* A copy of n numbers, the last of them another. */
+static float *change_last(const void *numbers, size_t n)
+{
+    float *changed = hs_alloc(n, sizeof *changed);
+    assert_non_null(changed);
+    memcpy(changed, numbers, n * sizeof *changed);
+    changed[n - 1] += 1.0f;
+    return changed;
+}
+
+static void expect_another(const hstu_model *model, const fingerprint *before, const char *changed)
+{
+    const fingerprint after = fingerprint_of(model);
+    if (memcmp(before, &after, sizeof after) == 0)
+        fail_msg("%s is another, and the fingerprint is not", changed);
+}
+
+/* Weights are told apart by what they are, one by one. Random weights are named by their seed: a checkpoint that holds
+ * the same is another model to the cache, which costs no more than a cold one. */
+static void test_every_weight(void **state)
 {
     ranking_case c[2];
-    hstu_error err = {0};
-    unsigned char first[HS_FINGERPRINT_BYTES], second[HS_FINGERPRINT_BYTES];
     (void)state;
     for (int i = 0; i < 2; i++)
         ranking_open(&c[i], "ranking/c6_fused_fp32", &(ranking_options){0});
-    assert_ok(hs_engine_fingerprint(c[0].model, first, &err), &err);
-    assert_ok(hs_engine_fingerprint(c[1].model, second, &err), &err);
-    assert_memory_equal(first, second, sizeof first);
-    hs_table *table = &c[1].model->model.table[0];
-    const void *const values = table->part[0].values;
-    const size_t n = (size_t)(table->part[0].n_rows * table->dim);
-    float *changed = hs_alloc(n, sizeof *changed);
-    memcpy(changed, values, n * sizeof *changed);
-    changed[n - 1] += 1.0f;
-    table->part[0].values = changed;
-    assert_ok(hs_engine_fingerprint(c[1].model, second, &err), &err);
-    assert_memory_not_equal(first, second, sizeof first);
-    table->part[0].values = values;
-    hs_free(changed);
-    ranking_close(&c[0]);
-    ranking_close(&c[1]);
+    hstu_model *model = c[0].model;
+    const fingerprint before = fingerprint_of(model), same = fingerprint_of(c[1].model);
+    assert_memory_equal(&before, &same, sizeof before);
+    assert_true(model->dict.n_entries > 0 && model->model.config.n_tables > 0);
+    for (size_t i = 0; i < model->dict.n_entries; i++) {
+        hs_entry *e = &model->dict.entry[i];
+        const void *const own = e->tensor.data;
+        assert_true(e->tensor.dtype == HS_F32 && hs_tensor_contiguous(&e->tensor));
+        float *changed = change_last(own, (size_t)hs_tensor_elements(&e->tensor));
+        e->tensor.data = changed;
+        expect_another(model, &before, e->name);
+        e->tensor.data = own;
+        hs_free(changed);
+    }
+    for (int i = 0; i < model->model.config.n_tables; i++) {
+        hs_table_part *part = &model->model.table[i].part[0];
+        const void *const own = part->values;
+        assert_int_equal(model->model.table[i].type, HS_F32);
+        float *changed = change_last(own, (size_t)(part->n_rows * model->model.table[i].dim));
+        part->values = changed;
+        expect_another(model, &before, model->model.config.table[i].name);
+        part->values = own;
+        hs_free(changed);
+    }
+    for (int i = 0; i < 2; i++)
+        ranking_close(&c[i]);
 }
 
-/* ---- One session and its cache --------------------------------------------------------------------------------------- */
+/* Kernels of another instruction set round otherwise. */
+static void test_other_kernels(void **state)
+{
+    hstu_model *own = open_variant(find_variant("HSTU"), 1, 5);
+    const fingerprint before = fingerprint_of(own);
+    const char *const isa = getenv("HSTU_ISA");
+    (void)state;
+    if (isa || strcmp(own->dev->isa, "ref") == 0) {
+        hstu_model_close(own);
+        skip();
+    }
+    assert_int_equal(setenv("HSTU_ISA", "ref", 1), 0);
+    hstu_model *other = open_variant(find_variant("HSTU"), 1, 5);
+    assert_int_equal(unsetenv("HSTU_ISA"), 0);
+    expect_another(other, &before, "ref");
+    hstu_model_close(other);
+    hstu_model_close(own);
+}
+
+/* The decoder's positions are no weights: the system's library computes them, and may do so otherwise tomorrow. */
+static void test_computed_positions(void **state)
+{
+    hstu_model *model = open_variant(find_variant("decoder"), 1, 5);
+    const hs_config *c = &model->model.config;
+    const float *const own = model->model.weight.position;
+    const fingerprint before = fingerprint_of(model);
+    (void)state;
+    float *changed = change_last(own, (size_t)(c->max_position_embeddings * c->item_embedding_dim));
+    model->model.weight.position = changed;
+    expect_another(model, &before, "positions");
+    model->model.weight.position = own;
+    hs_free(changed);
+    hstu_model_close(model);
+}
+
+/* ---- One session and its cache ----------------------------------------------------------------------------------- */
 
 typedef struct served {
     hstu_model *model;
@@ -329,7 +401,7 @@ static void test_refused_calls(void **state)
     close_served(&s);
 }
 
-/* ---- Files ----------------------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------------------- */
 
 static const char *file_path(void)
 {
@@ -392,6 +464,57 @@ static void test_files(void **state)
     check_files("decoder, three layers, bf16", 147);
 }
 
+/* A file of a cache that has seen what `before` tells, then `now`. The caller frees it. */
+static char *save_after(const char *variant, const visit *before, const visit *now, size_t *n_bytes)
+{
+    served s;
+    hstu_error err;
+    open_served(&s, variant, 5, PLENTY);
+    for (int i = before ? 0 : 1; i < 2; i++) {
+        make_visit_batch(&batch, i ? now : before, 1, true, true);
+        (void)ask_both(s.cached, s.plain, &batch);
+    }
+    assert_ok(hstu_cache_save(s.cache, file_path(), &err), &err);
+    close_served(&s);
+    FILE *file = fopen(file_path(), "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    *n_bytes = (size_t)ftell(file);
+    char *bytes = hs_alloc(*n_bytes, 1);
+    assert_non_null(bytes);
+    rewind(file);
+    assert_int_equal(fread(bytes, 1, *n_bytes, file), *n_bytes);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(remove(file_path()), 0);
+    return bytes;
+}
+
+/* What a longer history has left in the pages of every layer is not in the file. */
+static void test_files_hold_no_old_rows(void **state)
+{
+    static const char *const variant[] = {"HSTU", "SASRec, kv bf16", "ranking, bf16", "decoder"};
+    static visit longer, now;
+    (void)state;
+    for (size_t i = 0; i < sizeof variant / sizeof *variant; i++) {
+        size_t n_longer = 0, n_now = 0;
+        uint64_t random = 1;
+        memset(&longer, 0, sizeof longer);
+        longer.n_candidates = longer.candidate[0] = longer.target = 1;
+        choose_context(&longer, &random, false);
+        see_more(&longer, &random, 60);
+        now = longer;
+        now.n_events = 41;
+        now.item[40] = longer.item[40] % ITEMS + 1;
+        char *const after = save_after(variant[i], &longer, &now, &n_longer);
+        char *const alone = save_after(variant[i], NULL, &now, &n_now);
+        assert_int_equal(n_longer, n_now);
+        if (memcmp(after, alone, n_now) != 0)
+            fail_msg("%s: the file tells of an older history", variant[i]);
+        hs_free(after);
+        hs_free(alone);
+    }
+}
+
 static void test_refused_files(void **state)
 {
     served s, other;
@@ -421,7 +544,7 @@ static void test_refused_files(void **state)
     close_served(&s);
 }
 
-/* ---- Workspace ------------------------------------------------------------------------------------------------------- */
+/* ---- Workspace --------------------------------------------------------------------------------------------------- */
 
 /* Workspace of a request of one user with so many candidates. */
 static size_t scratch_bytes(const hstu_model *model, int64_t n_candidates, float *logits)
@@ -469,11 +592,14 @@ int main(void)
         cmocka_unit_test(test_model_options),
         cmocka_unit_test(test_why_nothing_is_reused),
         cmocka_unit_test(test_whose_cache),
-        cmocka_unit_test(test_one_weight),
+        cmocka_unit_test(test_every_weight),
+        cmocka_unit_test(test_other_kernels),
+        cmocka_unit_test(test_computed_positions),
         cmocka_unit_test(test_reuse_of_the_last_call),
         cmocka_unit_test(test_statistics_and_dropping),
         cmocka_unit_test(test_refused_calls),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_files_hold_no_old_rows),
         cmocka_unit_test(test_refused_files),
         cmocka_unit_test(test_workspace_does_not_grow),
     };

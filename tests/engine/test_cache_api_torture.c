@@ -1,5 +1,6 @@
-/* Every allocation fails once: while a cache is opened, while requests are answered through one, while it is saved and loaded. The
- * call fails with HSTU_ENOMEM or answers as ever; nothing leaks, and no page stays behind with a request that is over. */
+/* Every allocation fails once: while a cache is opened, while requests are answered through one, while it is saved and
+ * loaded. The call fails with HSTU_ENOMEM or answers as ever; nothing leaks, and no page stays behind with a request
+ * that is over. */
 #include "torture.h"
 
 #include "engine/cache_models.h"

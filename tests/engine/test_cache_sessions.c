@@ -1,5 +1,6 @@
-/* Eight threads, each with its own session, at one small cache: a few users ask at the same time with growing histories, while users
- * are dropped and the cache is saved. Every answer is the one without a cache. Meant for the thread sanitizer. */
+/* Eight threads, each with its own session, at one small cache: a few users ask at the same time with growing
+ * histories, while users are dropped and the cache is saved. Every answer is the one without a cache. Meant for the
+ * thread sanitizer. */
 #include "engine/cache_models.h"
 
 #include <pthread.h>

@@ -70,7 +70,8 @@ static void close_cached(cached_case *c)
     ranking_close(&c->ranking);
 }
 
-/* Every split of the reference: the rows that it computes have its x0, the logits are its, and those without a cache, bit for bit. */
+/* Every split of the reference: the rows that it computes have its x0, the logits are its, and those without a cache,
+ * bit for bit. */
 static void check_splits(const char *folder, int n_splits)
 {
     cached_case c;

@@ -1,5 +1,5 @@
-/* hstu_recommend_options.target_offset: several targets of a user, or none, have the ranks that they have when each is asked for
- * alone; and what is refused. */
+/* hstu_recommend_options.target_offset: several targets of a user, or none, have the ranks that they have when each is
+ * asked for alone; and what is refused. */
 #include "engine/fixture.h"
 
 enum { USERS = 9, TARGETS_MOST = 7, ALL_MOST = USERS * TARGETS_MOST, TOP = 6, LONGEST = 70 };
@@ -77,7 +77,7 @@ typedef struct asked {
 static void check_targets(hstu_session *session, const hstu_batch *b, const requests *r, const targets *t,
     const hstu_recommend_options *options)
 {
-    static asked with, without;
+    static asked with, without, ranks;
     hstu_error err;
     hstu_recommend_options o = *options;
     int64_t n_found = 0;
@@ -98,6 +98,9 @@ static void check_targets(hstu_session *session, const hstu_batch *b, const requ
     }
     for (int64_t i = t->n; i < ALL_MOST; i++)
         assert_int_equal(with.rank[i], -1);
+    memset(ranks.rank, -1, sizeof ranks.rank);
+    assert_ok(hstu_recommend(session, b, 0, &o, NULL, NULL, ranks.rank, &err), &err); /* ranks alone */
+    assert_memory_equal(ranks.rank, with.rank, sizeof with.rank);
     assert_true(n_found > 0);
 }
 
