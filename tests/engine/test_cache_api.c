@@ -546,10 +546,10 @@ static void test_refused_files(void **state)
 
 /* ---- Workspace --------------------------------------------------------------------------------------------------- */
 
-/* Workspace of a request of one user with so many candidates. */
-static size_t scratch_bytes(const hstu_model *model, int64_t n_candidates, float *logits)
+/* Workspace of a request of one user with so many candidates; with a cache, which is asked the second time. */
+static size_t scratch_bytes(const hstu_model *model, hstu_cache *cache, int64_t n_candidates, float *logits)
 {
-    hstu_session *session = open_session(model, NULL);
+    hstu_session *session = open_session(model, cache);
     int64_t offset[2] = {0, n_candidates};
     hstu_error err;
     make_users(&batch, 1, 1);
@@ -559,7 +559,11 @@ static size_t scratch_bytes(const hstu_model *model, int64_t n_candidates, float
         id[i] = 1 + i % ITEMS;
     b.cand_id = id;
     b.cand_offset = offset;
-    assert_ok(hstu_rank(session, &b, logits, (size_t)n_candidates * CLASSES, &err), &err);
+    for (int i = cache ? 0 : 1; i < 2; i++)
+        assert_ok(hstu_rank(session, &b, logits, (size_t)n_candidates * CLASSES, &err), &err);
+    int64_t n_tokens = 0, n_reused = 0;
+    assert_ok(hstu_session_get_reuse(session, 0, &n_tokens, &n_reused, &err), &err);
+    assert_true(n_tokens > 0 && n_reused == (cache ? n_tokens : 0));
     const size_t bytes = session->whole.scratch.used_bytes;
     assert_true(bytes > 0);
     for (size_t i = 0; i < session->n_parts; i++)
@@ -575,11 +579,16 @@ static void test_workspace_does_not_grow(void **state)
     (void)state;
     hstu_model *model = open_variant(find_variant("ranking"), 1, 5);
     float *many = hs_calloc(MANY * CLASSES, sizeof *many), *few = hs_calloc(FEW * CLASSES, sizeof *few);
-    const size_t most = scratch_bytes(model, MANY, many);
-    assert_int_equal(most, scratch_bytes(model, FEW, few)); /* two groups as well as 64 */
+    hstu_cache *cache = open_cache_of_pages(model, PAGE, 16);
+    const size_t most = scratch_bytes(model, NULL, MANY, many);
+    assert_int_equal(most, scratch_bytes(model, NULL, FEW, few)); /* two groups as well as 64 */
     assert_memory_equal(many, few, FEW * CLASSES * sizeof *few);
     /* One group joins the history's rows, several come behind them and need the pages of every layer. */
-    assert_true(most <= scratch_bytes(model, 256, few));
+    assert_true(most <= scratch_bytes(model, NULL, 256, few));
+    /* A cached history has its pages in the cache. */
+    const size_t cached = scratch_bytes(model, cache, MANY, many);
+    assert_true(cached <= scratch_bytes(model, cache, 256, few));
+    hstu_cache_close(cache);
     hs_free(many);
     hs_free(few);
     hstu_model_close(model);
