@@ -77,8 +77,11 @@ typedef enum call_rows { OF_HISTORIES, OF_CANDIDATES, OF_BOTH } call_rows;
 static hs_mat joined(const hs_mat *first, const hs_mat *second)
 {
     hs_mat both = mat_out(first->rows + second->rows, first->cols, first->ld);
-    memcpy(both.data, first->data, (size_t)(first->rows * first->ld) * sizeof(float));
-    memcpy(both.data + first->rows * first->ld, second->data, (size_t)(second->rows * first->ld) * sizeof(float));
+    for (int64_t r = 0; r < both.rows; r++) {
+        const hs_mat *from = r < first->rows ? first : second;
+        const int64_t row = r < first->rows ? r : r - first->rows;
+        memcpy(both.data + r * both.ld, from->data + row * from->ld, (size_t)both.cols * sizeof(float));
+    }
     return both;
 }
 
