@@ -16,7 +16,7 @@ static hstu_status load(hs_run *run, hstu_error *err)
         return HSTU_OK;
     HS_TRY(hstu_cache_load(c->cache, c->load_path, &c->loaded, err));
     if (c->loaded.n_damaged)
-        hs_console_warn(&run->console, "%s: %llu users are damaged and left out, %llu are taken over", c->load_path,
+        hs_console_warn(&run->console, "%s is damaged: users left out %llu or more, taken over %llu", c->load_path,
             (unsigned long long)c->loaded.n_damaged, (unsigned long long)c->loaded.n_users);
     if (c->loaded.n_no_room)
         hs_console_warn(&run->console, "%s: %llu users find no room and are left out, %llu are taken over",

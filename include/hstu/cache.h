@@ -80,8 +80,9 @@ HSTU_API void hstu_cache_drop_all(hstu_cache *cache);
 
 typedef struct hstu_cache_loaded {
     uint64_t n_users, n_tokens; /* taken over */
-    uint64_t n_damaged;         /* users left out: their checksum is wrong, or the file ends early */
-    uint64_t n_no_room;         /* users left out: the cache is full */
+    /* Users left out as their checksum is wrong, or the file ends early; where it does not tell how many it lost, they count as 1. */
+    uint64_t n_damaged;
+    uint64_t n_no_room; /* users left out: the cache is full */
 } hstu_cache_loaded;
 
 /* Writes what is held to a file, which appears under its name only when it is complete; requests go on meanwhile. The

@@ -297,7 +297,7 @@ static void test_save_and_load(void **state)
         root = replay(f, family, options);
         expect_same(f, &cold, root);
         assert_non_null(strstr(last.err, "hstu: warning: "));
-        assert_non_null(strstr(last.err, " damaged and left out, "));
+        assert_non_null(strstr(last.err, " is damaged: users left out "));
         loaded = object(object(root, "kv_cache"), "loaded");
         assert_true(count(loaded, "damaged") >= 1 && count(loaded, "users") < LOG_USERS);
         cJSON_Delete(root);
