@@ -6,7 +6,9 @@
 #include "base/mapfile.h"
 #include "base/path.h"
 #include "cli/program.h"
+#include "cli/result_stream.h"
 #include "cli/run_cache.h"
+#include "cli/run_npu.h"
 #include "cli/run_options.h"
 #include "cli/run_settings.h"
 
@@ -96,6 +98,7 @@ static hstu_model_options model_options(const hs_run *run, const hs_option_value
     options.kv_dtype = hs_run_kv_dtype(value);
     options.threads = (int)value[HS_RUN_THREADS].number;
     options.seed = (uint64_t)value[HS_RUN_SEED].number;
+    options.npu = run->npu.on ? &run->npu.options : NULL;
     return options;
 }
 
@@ -127,6 +130,7 @@ static hstu_status open_model(hs_run *run, const hs_option_value *value, hstu_er
     }
     HS_TRY(hstu_model_open(&run->model, run->checkpoint, &options, err));
     hstu_model_get_info(run->model, &run->info);
+    run->model_options = options;
     return HSTU_OK;
 }
 
@@ -178,8 +182,8 @@ static hstu_status report(hs_run *run, const hs_run_result *result, bool table, 
     hs_dynbuf json;
     HS_TRY(hs_report_json(&json, run, result, err));
     hs_console_clear(&run->console);
-    (void)fwrite(json.data, 1, json.len, stdout); /* checked when the program ends */
-    (void)fflush(stdout);
+    (void)fwrite(json.data, 1, json.len, hs_result_stream()); /* checked when the program ends */
+    (void)fflush(hs_result_stream());
     hs_dynbuf_free(&json);
     if (table)
         hs_report_table(stderr, run, result);
@@ -226,22 +230,29 @@ static hstu_status answer_requests(hs_run *run, hstu_error *err)
     if (run->candidates_path)
         HS_TRY(hs_run_read_candidates(run, err));
     HS_TRY(hs_run_cache_begin(run, 0, err));
+    HS_TRY(hs_run_npu_begin(run, err));
     HS_TRY(run->ranking ? hs_run_rank_requests(run, err) : hs_run_answer_requests(run, err));
+    HS_TRY(hs_run_npu_end(run, err));
     HS_TRY(hs_run_cache_end(run, err));
-    if (run->console.bar)
+    if (run->console.bar) {
+        hs_report_print_npu(stderr, run);
         hs_report_print_cache(stderr, run);
+    }
     return HSTU_OK;
 }
 
 static hstu_status work(hs_run *run, const hs_option_value *value, hstu_error *err)
 {
     HS_TRY(check_output(value, err));
+    if (run->npu.on)
+        HS_TRY(hs_result_keep_apart(err));
     HS_TRY(open_all(run, value, err));
     HS_TRY(refuse_as_output(value, "config", run->info.config, err)); /* which the checkpoint may have brought */
     HS_TRY(hs_run_settings(run, value, err));
     if (run->micro_batch)
         HS_TRY(hstu_session_set_micro_batch(run->session, run->micro_batch, err));
     HS_TRY(hs_run_cache_open(run, err));
+    HS_TRY(hs_run_npu_prepare(run, err));
     return run->requests_path ? answer_requests(run, err) : evaluate(run, value, err);
 }
 
@@ -255,6 +266,7 @@ static int run_verb(const hs_options *options)
         (void)fprintf(stderr, "hstu: %s\n", err.msg);
         return HS_EXIT_USAGE;
     }
+    hs_run_npu_ask(&run, value);
     const hstu_status status = work(&run, value, &err);
     close_all(&run);
     return hs_console_end(&run.console, status, &err);

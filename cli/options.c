@@ -128,6 +128,19 @@ static hstu_status parse_ints(const hs_option *option, const char *text, hs_opti
     }
 }
 
+static hstu_status parse_text(const hs_option *option, const char *text, hs_option_value *value, hstu_error *err)
+{
+    if (!*text)
+        return hs_fail(err, HSTU_EINVAL, 0, "option --%s wants %s, found nothing", option->name, option->value);
+    if (option->kind == HS_OPTION_TEXT)
+        return HSTU_OK;
+    if (value->n_list == HS_MAX_OPTION_VALUES)
+        return hs_fail(err, HSTU_EINVAL, 0, "option --%s may be given %d times, found more", option->name,
+            (int)HS_MAX_OPTION_VALUES);
+    value->texts[value->n_list++] = text;
+    return HSTU_OK;
+}
+
 static hstu_status parse_choice(const hs_option *option, const char *text, int64_t *out, hstu_error *err)
 {
     const char *word = option->value;
@@ -157,8 +170,8 @@ static hstu_status parse_value(const hs_option *option, const char *text, hs_opt
     value->text = text;
     switch (option->kind) {
     case HS_OPTION_TEXT:
-        return *text ? HSTU_OK
-                     : hs_fail(err, HSTU_EINVAL, 0, "option --%s wants %s, found nothing", option->name, option->value);
+    case HS_OPTION_TEXTS:
+        return parse_text(option, text, value, err);
     case HS_OPTION_INT:
         return parse_int(option, text, &value->number, err);
     case HS_OPTION_INTS:
@@ -224,9 +237,10 @@ static hstu_status parse_option(hs_options *out, const hs_verb *verb, int argc, 
     if (!option)
         return fail_unknown(verb, name, n, err);
     hs_option_value *value = &out->value[option - verb->option];
-    if (value->given)
+    if (value->given && option->kind != HS_OPTION_TEXTS)
         return hs_fail(err, HSTU_EINVAL, 0, "option --%s is given twice: give it once", option->name);
-    *value = (hs_option_value){.given = true, .number = !negated};
+    value->given = true;
+    value->number = !negated;
     if (negated && text)
         return hs_fail(err, HSTU_EINVAL, 0, "option --no_%s takes no value, found '%.80s'", option->name, text);
     if (option->kind == HS_OPTION_FLAG || option->kind == HS_OPTION_SWITCH) {

@@ -9,12 +9,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { HS_MAX_OPTIONS = 48, HS_MAX_OPTION_VALUES = 16 };
+enum { HS_MAX_OPTIONS = 64, HS_MAX_OPTION_VALUES = 16 };
 
 typedef enum hs_option_kind {
     HS_OPTION_FLAG,   /* --name */
     HS_OPTION_SWITCH, /* --name, --no_name, --name on|off */
     HS_OPTION_TEXT,
+    HS_OPTION_TEXTS, /* may be given several times; commas mean nothing */
     HS_OPTION_INT,
     HS_OPTION_INTS,  /* comma-separated, no value twice */
     HS_OPTION_SIZE,  /* bytes: a whole number, with KiB, MiB, GiB, TiB, KB, MB, GB, TB or B behind it, or nothing */
@@ -36,7 +37,8 @@ typedef struct hs_option_value {
     const char *text; /* as given or the fallback; NULL without either */
     int64_t number;   /* INT; SIZE in bytes; FLAG and SWITCH 0 or 1; CHOICE the index of the word */
     int64_t list[HS_MAX_OPTION_VALUES];
-    size_t n_list;
+    const char *texts[HS_MAX_OPTION_VALUES]; /* of TEXTS, in the order of the command line */
+    size_t n_list;                           /* of either */
 } hs_option_value;
 
 typedef struct hs_options {

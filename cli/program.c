@@ -2,6 +2,7 @@
 #include "cli/program.h"
 
 #include "cli/progress.h"
+#include "cli/result_stream.h"
 #include "cli/suggest.h"
 #include "hstu/version.h"
 
@@ -11,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const hs_verb *const verbs[] = {&hs_verb_preprocess, &hs_verb_run, &hs_verb_inspect, &hs_verb_convert};
+static const hs_verb *const verbs[] = {
+    &hs_verb_preprocess, &hs_verb_run, &hs_verb_inspect, &hs_verb_convert, &hs_verb_devices};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void print_help(FILE *out)
@@ -46,7 +48,7 @@ static int fail_unknown_verb(const char *name)
     if (near)
         (void)fprintf(stderr, "did you mean '%s'?\n", near);
     else
-        (void)fputs("expected preprocess, run, inspect or convert\n", stderr);
+        (void)fputs("expected preprocess, run, inspect, convert or devices\n", stderr);
     return HS_EXIT_USAGE;
 }
 
@@ -99,7 +101,7 @@ int hs_program_run(int argc, char **argv)
     hold_standard_streams();
     const int code = dispatch(argc, argv);
     /* A result that did not reach its reader is a failure, even if all else went well. */
-    if ((fflush(stdout) != 0 || ferror(stdout)) && code == HS_EXIT_DONE) {
+    if (!hs_result_end() && code == HS_EXIT_DONE) {
         (void)fprintf(stderr, "hstu: cannot write standard output: %s\n", strerror(errno));
         return HS_EXIT_FAILED;
     }

@@ -9,6 +9,7 @@
 #include "hstu/cache.h"
 #include "hstu/hstu.h"
 #include "hstu/metric.h"
+#include "hstu/npu.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,6 +37,22 @@ typedef struct hs_run_cache {
     int64_t n_timed, n_of_kind[HS_N_BATCH_KINDS];
 } hs_run_cache;
 
+/* The NPU of a run (cli/run_npu.h). */
+typedef struct hs_run_npu {
+    /* asked */
+    bool on; /* the device is not the processor */
+    hstu_npu_options options;
+    bool warm_up;
+    int selftest; /* HS_RUN_SELFTEST_AUTO, ... */
+    /* what came out */
+    const char *selftest_result; /* "passed", "known", "off" */
+    hstu_self_test tested;       /* errors NAN where no test ran */
+    double warmup_s;             /* NAN without one */
+    double compiled_before_s;    /* compile_s when the measured part began */
+    hstu_npu_stats stats;        /* of the measured part */
+    int64_t n_requests;          /* in it */
+} hs_run_npu;
+
 typedef struct hs_run {
     hs_console console;
     /* asked, with the defaults of options and preset filled in */
@@ -60,6 +77,7 @@ typedef struct hs_run {
     int64_t micro_batch; /* 0: the library's */
     /* open */
     hstu_model *model;
+    hstu_model_options model_options; /* that opened it */
     hstu_model_info info;
     hstu_session *session;
     hstu_dataset *dataset; /* NULL for requests */
@@ -72,6 +90,7 @@ typedef struct hs_run {
     int64_t *candidate;  /* model ids, ascending, each once; NULL: every item */
     size_t n_candidates;
     hs_run_cache cache;
+    hs_run_npu npu;
 } hs_run;
 
 /* Metrics of one task of a ranking model. */
@@ -84,8 +103,8 @@ typedef struct hs_task {
 typedef struct hs_run_result {
     int64_t n_batches, n_requests;
     int64_t n_targets;     /* of all requests; of a ranking model candidates */
-    double total_s;        /* of the timed batches: assembling and answering */
-    double *latency_s;     /* [n_batches] from tokens to top-k or logits, ascending */
+    double total_s;        /* of the timed batches: assembling and answering, without compiling */
+    double *latency_s;     /* [n_batches] from tokens to top-k or logits, without compiling, ascending */
     int64_t *rank;         /* [n_targets] as hstu_recommend gives it */
     int64_t *popular_rank; /* [n_targets] of the most-popular baseline, by the same rules */
     /* ranking */

@@ -1,6 +1,7 @@
 /* The table behind `hstu run`: parsing, defaults and help come from it. */
 #include "cli/run_options.h"
 
+#include "cli/npu_options.h"
 #include "hstu/metric.h"
 
 static const char of_preset[] = "the preset's";
@@ -48,9 +49,11 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
         "batches that run once more in front, untimed and uncounted"},
     [HS_RUN_THREADS] = {"threads", HS_OPTION_INT, "N", "0", NULL, 0, 4096,
         "threads; 0: as many as affinity and quota allow"},
-    [HS_RUN_DEVICE] = {"device", HS_OPTION_TEXT, "NAME", "cpu", NULL, 0, 0, "where the model runs"},
+    [HS_RUN_DEVICE] = {"device", HS_OPTION_TEXT, "NAME", "cpu", NULL, 0, 0,
+        "where the model runs: cpu; npu, the first real NPU; npu:ascend, npu:intel, npu:qualcomm, npu:amd, or npu: and "
+        "a provider's name in ONNX Runtime; ort-cpu, its own processor kernels, for tests; 'hstu devices' lists them"},
     [HS_RUN_DTYPE] = {"dtype", HS_OPTION_CHOICE, "fp32|float32|bf16|bfloat16|fp16|float16|half", "fp32", NULL, 0, 0,
-        "arithmetic; bf16 is for the families ranking and decoder"},
+        "arithmetic; bf16 is for the families ranking and decoder, fp16 for NPUs"},
     [HS_RUN_SEED] = {"seed", HS_OPTION_INT, "N", "0", NULL, 0, INT64_MAX, "of random weights"},
     [HS_RUN_DUMP_LOGITS] = {"dump_logits", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
         "print the shapes of the outputs on standard error"},
@@ -98,4 +101,17 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
         "write at the end what the cache holds"},
     [HS_RUN_VERIFY_CACHE] = {"verify_cache", HS_OPTION_INT, "N", NULL, NULL, 1, max_count,
         "answer every N-th batch once more without the cache, untimed: a bit that differs fails the run"},
+    [HS_RUN_ORT_LIBRARY] = HS_OPTION_ORT_LIBRARY,
+    [HS_RUN_ORT_PROVIDER_LIBRARY] = HS_OPTION_ORT_PROVIDER_LIBRARY,
+    [HS_RUN_NPU_OPTION] = {"npu_option", HS_OPTION_TEXTS, "KEY=VALUE", NULL, NULL, 0, 0,
+        "an option of the vendor's provider (docs/npu.md); may be given several times"},
+    [HS_RUN_NPU_GRAPHS] = {"npu_graphs", HS_OPTION_INT, "N", NULL, "64", 1, 65536,
+        "compiled graphs that are kept; the least recently used one goes"},
+    [HS_RUN_NPU_ROUTE] = {"npu_route", HS_OPTION_CHOICE, "editor|onnx", "editor", NULL, 0, 0,
+        "how graphs reach ONNX Runtime: node by node, or as ONNX files in memory"},
+    [HS_RUN_NPU_WARMUP] = {"npu_warmup", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+        "compile the graphs for all lengths before the first answer; else each is compiled when it is first needed"},
+    [HS_RUN_NPU_SELFTEST] = {"npu_selftest", HS_OPTION_CHOICE, "auto|on|off", "auto", NULL, 0, 0,
+        "compare a small batch with the processor's answers, and refuse a device that is wrong; auto: the first time "
+        "that this model meets this device and these versions"},
 };

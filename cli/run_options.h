@@ -46,12 +46,21 @@ enum {
     HS_RUN_KV_CACHE_LOAD,
     HS_RUN_KV_CACHE_SAVE,
     HS_RUN_VERIFY_CACHE,
+    HS_RUN_ORT_LIBRARY,
+    HS_RUN_ORT_PROVIDER_LIBRARY,
+    HS_RUN_NPU_OPTION,
+    HS_RUN_NPU_GRAPHS,
+    HS_RUN_NPU_ROUTE,
+    HS_RUN_NPU_WARMUP,
+    HS_RUN_NPU_SELFTEST,
     HS_RUN_N_OPTIONS
 };
 
 extern const hs_option hs_run_options[HS_RUN_N_OPTIONS];
 
-/* Words of --protocol, --truncation and --split are numbered as they stand in the table. */
+/* Words of choices are numbered as they stand in the table. */
 enum { HS_RUN_SESSIONS, HS_RUN_LEAVE_ONE_OUT, HS_RUN_RANKING, HS_RUN_REPLAY };
+enum { HS_RUN_ROUTE_EDITOR, HS_RUN_ROUTE_ONNX };
+enum { HS_RUN_SELFTEST_AUTO, HS_RUN_SELFTEST_ON, HS_RUN_SELFTEST_OFF };
 
 #endif

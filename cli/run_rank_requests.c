@@ -4,7 +4,9 @@
 #include "cli/json_writer.h"
 #include "cli/line_reader.h"
 #include "cli/request_line.h"
+#include "cli/result_stream.h"
 #include "cli/run_cache.h"
+#include "cli/run_npu.h"
 
 #include <errno.h>
 #include <string.h>
@@ -184,7 +186,7 @@ static hstu_status write_answers(
             return hs_fail_nomem(err, r->out.len, "the answers");
     }
     /* Flushed at once: who feeds requests through a pipe waits for these. */
-    if (fwrite(r->out.data, 1, r->out.len, stdout) != r->out.len || fflush(stdout) != 0)
+    if (fwrite(r->out.data, 1, r->out.len, hs_result_stream()) != r->out.len || fflush(hs_result_stream()) != 0)
         return hs_fail_errno(err, errno, "cannot write standard output");
     return HSTU_OK;
 }
@@ -208,6 +210,7 @@ static hstu_status verify(
 {
     const int64_t n_classes = r->run->info.n_classes, n_candidates = batch->cand_offset[batch->n_users];
     const size_t n = (size_t)(n_candidates * n_classes);
+    hs_run_npu_note(r->run, batch->n_users);
     HS_TRY(hs_run_cache_note(r->run, batch->n_users, 0, err));
     if (!hs_run_cache_is_due(r->run))
         return HSTU_OK;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "cli/run_cache.h"
+#include "cli/run_npu.h"
 #include "cli/run_report.h"
 
 #include <string.h>
@@ -245,6 +246,7 @@ hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_resul
         put_differences(&w, run);
         put_metrics(&w, "most_popular_baseline", run, result->popular_rank, n);
     }
+    hs_report_put_npu(&w, run);
     hs_report_put_cache(&w, run);
     hs_json_end(&w, '}');
     if (w.failed || !hs_dynbuf_append_text(out, "\n")) {
@@ -286,6 +288,7 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
     print_head(out, run, result);
     if (run->ranking) {
         hs_report_print_ranking(out, run, result);
+        hs_report_print_npu(out, run);
         hs_report_print_cache(out, run);
         return;
     }
@@ -298,5 +301,6 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
             hstu_ndcg(result->popular_rank, n, ndcg.k[i]));
     print_row(out, "mrr", 0, hstu_mrr(result->rank, n), hstu_mrr(result->popular_rank, n));
     (void)fputc('\n', out);
+    hs_report_print_npu(out, run);
     hs_report_print_cache(out, run);
 }

@@ -6,7 +6,9 @@
 #include "cli/json_writer.h"
 #include "cli/line_reader.h"
 #include "cli/request_line.h"
+#include "cli/result_stream.h"
 #include "cli/run_cache.h"
+#include "cli/run_npu.h"
 
 #include <errno.h>
 #include <string.h>
@@ -155,7 +157,7 @@ static hstu_status write_answers(requests *r, hstu_error *err)
             return hs_fail_nomem(err, r->out.len, "the answers");
     }
     /* Flushed at once: who feeds requests through a pipe waits for these. */
-    if (fwrite(r->out.data, 1, r->out.len, stdout) != r->out.len || fflush(stdout) != 0)
+    if (fwrite(r->out.data, 1, r->out.len, hs_result_stream()) != r->out.len || fflush(hs_result_stream()) != 0)
         return hs_fail_errno(err, errno, "cannot write standard output");
     return HSTU_OK;
 }
@@ -203,6 +205,7 @@ static hstu_status verify(requests *r, const hstu_batch *batch, hstu_error *err)
         {.name = "score", .per = r->run->k, .real = {r->score, r->plain_score}},
         {.name = "item", .per = r->run->k, .whole = {r->top, r->plain_top}},
     };
+    hs_run_npu_note(r->run, batch->n_users);
     HS_TRY(hs_run_cache_note(r->run, batch->n_users, 0, err));
     if (!hs_run_cache_is_due(r->run))
         return HSTU_OK;

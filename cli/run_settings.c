@@ -3,6 +3,7 @@
 #include "cli/run_settings.h"
 
 #include "base/error.h"
+#include "cli/run_npu.h"
 #include "cli/run_options.h"
 
 #include <string.h>
@@ -205,6 +206,7 @@ hstu_status hs_run_check_usage(const hs_option_value *value, hstu_error *err)
     const bool replay = is_replay(value);
     HS_TRY(refuse_requests_with(value, err));
     HS_TRY(check_cache_options(value, err));
+    HS_TRY(hs_run_npu_check_usage(value, err));
     if (value[HS_RUN_BATCH_TS_INTERVAL].given && !replay)
         return hs_fail(err, HSTU_EINVAL, 0, "option --batch_ts_interval means nothing without --protocol replay");
     if (value[HS_RUN_SLIDE_STEP].given && !replay && !value[HS_RUN_REQUESTS].given)

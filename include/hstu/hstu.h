@@ -31,6 +31,8 @@ extern "C" {
 typedef struct hstu_model hstu_model;     /* weights and configuration */
 typedef struct hstu_session hstu_session; /* threads and workspace */
 
+struct hstu_npu_options; /* hstu/npu.h */
+
 /* Text is borrowed for one call. */
 typedef struct hstu_model_options {
     size_t size; /* set by hstu_model_options_init */
@@ -38,9 +40,12 @@ typedef struct hstu_model_options {
      * config.json beside it (in a folder: inside it), else the preset kuairand_gr; the decoder's tensors tell all, and a
      * ranking model has no default. */
     const char *config;
-    const char *device; /* "cpu" (default) */
+    /* "cpu" (default); "npu": the first real NPU; "npu:ascend", "npu:intel", "npu:qualcomm", "npu:amd": a vendor's;
+     * "npu:<provider>": by the provider's name in ONNX Runtime. See hstu/npu.h. Nothing ever runs elsewhere instead. */
+    const char *device;
     /* "fp32" (default), or "bf16": families ranking and decoder only. Weights are rounded to bfloat16, and results where a
-     * bfloat16 model stores them; sums are fp32. */
+     * bfloat16 model stores them; sums are fp32. On an NPU weights are rounded, all else is computed in fp32. "fp16": NPUs only,
+     * which compute in it; keys and values stay fp32 in a cache. */
     const char *dtype;
     int threads;         /* 0: what affinity and the control group's quota allow */
     uint64_t seed;       /* of random weights */
@@ -49,6 +54,7 @@ typedef struct hstu_model_options {
     /* Keys and values of histories: "fp32" or "bf16", with or without a cache. NULL: the dtype. A bf16 model has bf16
      * ones. */
     const char *kv_dtype;
+    const struct hstu_npu_options *npu; /* of an NPU device, borrowed for the call; NULL: the defaults */
 } hstu_model_options;
 
 /* An input of a ranking model beside items and actions. */
@@ -64,7 +70,9 @@ typedef struct hstu_model_info {
     const char *family;      /* "retrieval", "ranking" or "decoder" */
     const char *main_module; /* "HSTU", "SASRec", "GR ranking" or "decoder" */
     const char *config;      /* the preset's name, or the path of the file that holds the configuration */
-    const char *device, *dtype, *kv_dtype, *isa;
+    const char *device;      /* as asked for */
+    const char *dtype, *kv_dtype;
+    const char *isa; /* the kernels in use; of an NPU provider, versions and arithmetic */
     int threads;
     int random_weights;
     int64_t dim, n_blocks, n_heads, dqk, dv;
@@ -90,7 +98,7 @@ typedef struct hstu_model_info {
 
 HSTU_API void hstu_model_options_init(hstu_model_options *options);
 /* Whether this version and this machine have the device, the dtype and the threads, before any file is looked at:
- * HSTU_EDEVICE, HSTU_EUNSUP, HSTU_EINVAL, HSTU_ENOMEM. */
+ * HSTU_EDEVICE, HSTU_EUNSUP, HSTU_EINVAL, HSTU_ENOMEM; HSTU_ENOENT for an NPU without ONNX Runtime. */
 HSTU_API hstu_status hstu_model_options_check(const hstu_model_options *options, hstu_error *err);
 /* checkpoint NULL: random weights from the seed, the references' initial distributions, the same for any thread count.
  * options NULL: the defaults. HSTU_ENOENT, HSTU_EFORMAT, HSTU_ESHAPE (missing, extra or misshapen tensors, side by side),
@@ -151,7 +159,7 @@ typedef struct hstu_recommend_options {
 HSTU_API void hstu_recommend_options_init(hstu_recommend_options *options);
 
 /* The model stays borrowed until close. HSTU_ENOMEM; HSTU_EDEVICE when threads cannot be started, or when HSTU_ISA has
- * changed since the model was opened. */
+ * changed since the model was opened. On an NPU the sessions of a model share its compiled graphs. */
 HSTU_API hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_error *err);
 HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
 /* Ranking: a request's candidates are scored in groups of at most n, 1 or more (default 256), so workspace does not
@@ -159,8 +167,9 @@ HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
 HSTU_API hstu_status hstu_session_set_micro_batch(hstu_session *session, int64_t n, hstu_error *err);
 
 /* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names the user, what was expected and what was
- * found; HSTU_ENOMEM. Outputs are untouched on failure and the session stays usable, here and below. A user's answer is the
- * same, bit for bit, alone or in any batch and on any number of threads. */
+ * found; HSTU_ENOMEM; HSTU_EDEVICE and HSTU_EUNSUP when an NPU fails, or declines an operator. Outputs are untouched on failure and
+ * the session stays usable, here and below. A user's answer is the same, bit for bit, alone or in any batch and on any number of
+ * threads; on an NPU, which pads users who share a pass, as far as its arithmetic allows. */
 HSTU_API hstu_status hstu_encode(
     hstu_session *session, const hstu_batch *batch, float *out, size_t out_len, hstu_error *err);
 /* The k best candidates, best first, ties to the smaller id. item, score [n_users, k]; places without a candidate hold -1

@@ -1,5 +1,6 @@
 /* Requests: from a history to the pages that hold its longest stored prefix, and back. Histories are compared and
  * words are written without the mutex, by who holds the entry. */
+#include "base/stamp.h"
 #include "cache/cache_int.h"
 
 #include <string.h>
@@ -109,6 +110,8 @@ static bool start_writing(hs_cache *c, request *r, int64_t reused)
         hs_cache_list(c, r->entry, true);
         return true;
     }
+    if (reused < e->n_tokens)
+        hs_cache_renew_stamps(c, r->entry, reused);
     hs_cache_set_tokens(c, r->entry, reused);
     if (missing > 0)
         hs_cache_append_pages(c, r->entry, missing);
@@ -141,11 +144,25 @@ static void make_lease(hs_cache *c, request *r, int64_t equal, int64_t most_reus
     c->count.n_reused_tokens += (uint64_t)reused;
 }
 
-void hs_cache_acquire(
-    hs_cache *cache, const hs_cache_history *history, int64_t most_reused, hs_cache_lease *lease, char **page)
+/* Without the mutex: no other holder changes the chain up to there, or its stamps. */
+static void give_pages(const hs_cache *c, const hs_cache_lease *lease, int64_t n_tokens, char **page, uint64_t *stamp)
+{
+    const int64_t n_pages = hs_cache_pages_of(c, n_tokens);
+    const int64_t n_leased = lease->writes ? n_pages : hs_cache_pages_of(c, lease->reused);
+    uint32_t at = n_leased > 0 ? c->entry[lease->entry].first_page : 0;
+    for (int64_t i = 0; i < n_pages; i++) {
+        page[i] = i < n_leased ? hs_cache_page(c, at) : NULL;
+        if (stamp)
+            stamp[i] = i < n_leased ? c->stamp[at] : 0;
+        if (i + 1 < n_leased)
+            at = c->next_page[at];
+    }
+}
+
+void hs_cache_acquire(hs_cache *cache, const hs_cache_history *history, int64_t most_reused, hs_cache_lease *lease,
+    char **page, uint64_t *stamp)
 {
     const int64_t n_tokens = history->n_tokens > 0 ? history->n_tokens : 0;
-    const int64_t n_pages = hs_cache_pages_of(cache, n_tokens);
     request r = {.history = history};
     *lease = (hs_cache_lease){0};
     hs_cache_lock(cache);
@@ -162,19 +179,13 @@ void hs_cache_acquire(
         make_lease(cache, &r, equal, most_reused, lease);
     }
     hs_cache_unlock(cache);
-    const int64_t n_leased = lease->writes ? n_pages : hs_cache_pages_of(cache, lease->reused);
-    uint32_t at = n_leased > 0 ? cache->entry[lease->entry].first_page : 0;
-    for (int64_t i = 0; i < n_pages; i++) {
-        page[i] = i < n_leased ? hs_cache_page(cache, at) : NULL;
-        if (i + 1 < n_leased)
-            at = cache->next_page[at];
-    }
+    give_pages(cache, lease, n_tokens, page, stamp);
 }
 
 /* ---- The end of a lease ------------------------------------------------------------------------------------------ */
 
-/* The words of tokens first .. n_tokens - 1 behind their rows. */
-static void write_words(const hs_cache *c, uint32_t entry, const hs_cache_history *h, int64_t first)
+/* The words of tokens first .. n_tokens - 1 behind their rows, and new stamps for what now holds these tokens. */
+static void write_words(hs_cache *c, uint32_t entry, const hs_cache_history *h, int64_t first)
 {
     const int64_t page_tokens = c->shape.page_tokens;
     const int words = c->shape.words_per_token;
@@ -184,9 +195,11 @@ static void write_words(const hs_cache *c, uint32_t entry, const hs_cache_histor
     uint32_t page = c->entry[entry].first_page;
     for (int64_t start = 0; start < h->n_tokens; start += page_tokens) {
         const int64_t from = start > first ? start : first, to = smaller(start + page_tokens, h->n_tokens);
-        if (from < to)
+        if (from < to) {
             memcpy(hs_cache_words(c, page) + (from - start) * words, h->word + from * words,
                 (size_t)(to - from) * c->token_bytes);
+            c->stamp[page] = hs_stamp_next();
+        }
         if (to < h->n_tokens)
             page = c->next_page[page];
     }
@@ -219,10 +232,12 @@ void hs_cache_release(hs_cache *cache, hs_cache_lease *lease)
         hs_cache_lock(cache);
         if (lease->writes) {
             cache->entry[entry].has_writer = false;
-            if (lease->reused > 0)
+            if (lease->reused > 0) {
                 hs_cache_cut_pages(cache, entry, hs_cache_pages_of(cache, lease->reused));
-            else if (cache->entry[entry].is_listed)
+                hs_cache_renew_stamps(cache, entry, lease->reused);
+            } else if (cache->entry[entry].is_listed) {
                 hs_cache_unlist(cache, entry);
+            }
         }
         hs_cache_unhold(cache, entry);
         hs_cache_unlock(cache);

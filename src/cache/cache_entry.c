@@ -1,4 +1,5 @@
 /* Entries: look-up by user, order of use, pages, holds. No function here takes the mutex. */
+#include "base/stamp.h"
 #include "cache/cache_int.h"
 
 #include <xxhash.h>
@@ -70,6 +71,7 @@ void hs_cache_append_pages(hs_cache *c, uint32_t entry, int64_t n_pages)
     hs_cache_entry *e = &c->entry[entry];
     for (int64_t i = 0; i < n_pages; i++) {
         const uint32_t page = take_page(c);
+        c->stamp[page] = hs_stamp_next();
         if (e->n_pages == 0)
             e->first_page = page;
         else
@@ -94,6 +96,18 @@ void hs_cache_cut_pages(hs_cache *c, uint32_t entry, int64_t n_pages)
     e->last_page = last;
     e->n_pages -= n_cut;
     c->n_held_pages -= n_cut;
+}
+
+void hs_cache_renew_stamps(hs_cache *c, uint32_t entry, int64_t first)
+{
+    const hs_cache_entry *e = &c->entry[entry];
+    uint32_t page = e->first_page;
+    for (uint32_t i = 0; i < e->n_pages; i++) {
+        if ((i + 1) * c->shape.page_tokens > first)
+            c->stamp[page] = hs_stamp_next();
+        if (i + 1 < e->n_pages)
+            page = c->next_page[page];
+    }
 }
 
 /* ---- Entries ----------------------------------------------------------------------------------------------------- */

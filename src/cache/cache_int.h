@@ -9,8 +9,11 @@
  * 4. While an entry has a writer, others hold only whole pages of its n_tokens, so that no page is written and read
  *    at a time.
  * 5. Entries and everything below `mutex` are touched with the mutex held only. Without it a holder may read the
- *    first_page of its entry, the next_page of the pages that it holds, and, when the entry had no writer as it was
- *    held, n_tokens. */
+ *    first_page of its entry, next_page and stamp of the pages that it holds, and, when the entry had no writer as it
+ *    was held, n_tokens.
+ * 6. A page gets a new stamp when it is taken, when tokens in it are cut off, and when a lease ends that filled places
+ *    of it, committed or not. So stored tokens under an unchanged stamp are unchanged, and no stamp outlives a lease
+ *    beside rows that came to nothing. */
 #ifndef HS_CACHE_CACHE_INT_H
 #define HS_CACHE_CACHE_INT_H
 
@@ -42,6 +45,7 @@ struct hs_cache {
     uint32_t n_pages;
     char *slot;            /* [n_pages, slot_bytes], 64-byte aligned */
     uint32_t *next_page;   /* [n_pages] */
+    uint64_t *stamp;       /* [n_pages]: as hs_cache_acquire gives them */
     hs_cache_entry *entry; /* [n_pages + 1]; entry 0 closes the ring */
     int64_t *head;         /* [n_pages + 1, n_head_words] */
     uint32_t *bucket;      /* [n_pages]: first entry of those whose users fall there, or 0 */
@@ -117,5 +121,8 @@ void hs_cache_touch(hs_cache *c, uint32_t entry);
 /* Appends free pages (which must be there) to a held entry, or cuts its chain behind its first n_pages >= 1 pages. */
 void hs_cache_append_pages(hs_cache *c, uint32_t entry, int64_t n_pages);
 void hs_cache_cut_pages(hs_cache *c, uint32_t entry, int64_t n_pages);
+
+/* New stamps for those of the entry's pages that have places for tokens `first` and on; no other holder reads them. */
+void hs_cache_renew_stamps(hs_cache *c, uint32_t entry, int64_t first);
 
 #endif

@@ -40,13 +40,15 @@ static size_t lay_out(hs_cache *c, size_t n_pages)
     size_t at = 0;
     const size_t slots = at, entries = at += n_pages * c->slot_bytes;
     const size_t heads = at += round_up((n_pages + 1) * sizeof *c->entry);
-    const size_t nexts = at += round_up((n_pages + 1) * (size_t)c->shape.n_head_words * sizeof *c->head);
+    const size_t stamps = at += round_up((n_pages + 1) * (size_t)c->shape.n_head_words * sizeof *c->head);
+    const size_t nexts = at += round_up(n_pages * sizeof *c->stamp);
     const size_t buckets = at += round_up(n_pages * sizeof *c->next_page);
     at += round_up(n_pages * sizeof *c->bucket);
     if (memory) {
         c->slot = memory + slots;
         c->entry = (hs_cache_entry *)(void *)(memory + entries);
         c->head = (int64_t *)(void *)(memory + heads);
+        c->stamp = (uint64_t *)(void *)(memory + stamps);
         c->next_page = (uint32_t *)(void *)(memory + nexts);
         c->bucket = (uint32_t *)(void *)(memory + buckets);
     }
@@ -56,13 +58,13 @@ static size_t lay_out(hs_cache *c, size_t n_pages)
 /* Bytes that each page needs, and those that there are once, so that everything fits whatever the number of pages. */
 static size_t bytes_each(const hs_cache *c)
 {
-    return c->slot_bytes + sizeof *c->entry + (size_t)c->shape.n_head_words * sizeof *c->head + sizeof *c->next_page +
-           sizeof *c->bucket;
+    return c->slot_bytes + sizeof *c->entry + (size_t)c->shape.n_head_words * sizeof *c->head + sizeof *c->stamp +
+           sizeof *c->next_page + sizeof *c->bucket;
 }
 
 static size_t bytes_once(const hs_cache *c)
 {
-    return sizeof *c + bytes_each(c) - c->slot_bytes + 4 * ALIGNMENT + MEMORY_STEP;
+    return sizeof *c + bytes_each(c) - c->slot_bytes + 5 * ALIGNMENT + MEMORY_STEP;
 }
 
 static hstu_status reserve(hs_cache *c, hstu_error *err)

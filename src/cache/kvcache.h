@@ -53,6 +53,15 @@ typedef struct hs_cache_lease {
  * are such, `reused` is a multiple of page_tokens, so that no page is shared between cached and other tokens.
  * At most `most_reused` tokens are used again (those behind are computed again, over the same pages).
  *
+ * stamp [as page], or NULL: by these a device with memory of its own knows what it has seen before; 0 where page is NULL.
+ * While a lease holds them, page and stamp together name the contents of the page's committed tokens: the tokens below
+ * `reused` have the same bits as whenever, in any lease of any cache, that pair was seen with them below `reused`. (Those
+ * that were not below it then have not been seen.) Of a page where a lease fills tokens, no lease before has seen these
+ * tokens under the pair, and when the lease has ended, committed or not, the pair never comes again: what was written
+ * under it misleads nobody.
+ * So a stamp changes when its page is taken for another entry, by a request or from a file, when tokens of the page are
+ * cut off, and when a lease ends that could fill tokens of it.
+ *
  * A lease writes when something is to be written (reused < n_tokens), nobody else holds the user, and pages are there.
  * The user's stored tokens are then cut to `reused`; else they stay, even when they are more than the history's. What
  * pages held before stays in them.
@@ -61,8 +70,8 @@ typedef struct hs_cache_lease {
  *
  * The user becomes the most recently used one. Users that nobody holds are evicted, least recently used first, as far
  * as pages are needed and only when that gives enough; a history of more pages than the cache has evicts nobody. */
-void hs_cache_acquire(
-    hs_cache *cache, const hs_cache_history *history, int64_t most_reused, hs_cache_lease *lease, char **page);
+void hs_cache_acquire(hs_cache *cache, const hs_cache_history *history, int64_t most_reused, hs_cache_lease *lease,
+    char **page, uint64_t *stamp);
 /* Ends a lease whose rows are filled: all n_tokens become the user's. For a lease that does not write, as
  * hs_cache_release. `history` is the one given to hs_cache_acquire. */
 void hs_cache_commit(hs_cache *cache, hs_cache_lease *lease, const hs_cache_history *history);
@@ -90,7 +99,7 @@ typedef struct hs_cache_stats {
     uint64_t n_cached_tokens;       /* now: rows that are kept, with those of dropped users that requests hold */
     uint64_t n_unused_rows;         /* now: rows of pages in use that no token fills */
     uint64_t page_bytes;            /* keys and values of a page */
-    uint64_t bookkeeping_bytes;     /* words, entries, look-up, of the whole cache; beside n_pages * page_bytes */
+    uint64_t bookkeeping_bytes;     /* words, entries, stamps, look-up, of the cache; beside n_pages * page_bytes */
     uint64_t budget_bytes;
 } hs_cache_stats;
 void hs_cache_get_stats(const hs_cache *cache, hs_cache_stats *stats);

@@ -1,5 +1,7 @@
-/* What a device must be able to do. One table of operations per device; op/ checks every argument and calls it. Eager
- * devices compute at once. No device knows of a model family; no family names a device. */
+/* What a device must be able to do. One table of operations per device; op/ checks every argument and calls it. No device
+ * knows of a model family; no family names a device.
+ * Eager devices compute at once. A recording device notes what it is told between `begin` and `end`, where it computes all of it
+ * as one graph: until then the matrices that operations write hold nothing. */
 #ifndef HS_DEVICE_DEVICE_H
 #define HS_DEVICE_DEVICE_H
 
@@ -87,6 +89,7 @@ typedef struct hs_rel_bias {
     const float *position_w; /* [2n - 1] */
     int64_t n;
     const float *time_w; /* [n_buckets + 1] */
+    int64_t n_buckets;
     const uint8_t *bucket;
     const int64_t *bucket_offset, *bucket_cols; /* [n_users] */
 } hs_rel_bias;
@@ -185,6 +188,23 @@ typedef struct hs_topk_args {
     int64_t *rank;                     /* [n]; needed with target */
 } hs_topk_args;
 
+/* The rows of a forward pass. Every matrix of the pass has one row for each history token that is computed, of all users, and
+ * behind them one for each candidate; or it is the part of such a matrix that holds the one or the other; or it has one row a
+ * user. */
+typedef struct hs_pass_rows {
+    hs_jagged users;           /* history rows */
+    const int64_t *past;       /* [n_users]: tokens before them, whose keys and values lie in pages; NULL: none */
+    const int64_t *candidates; /* [n_users + 1] from 0, or NULL: none */
+} hs_pass_rows;
+
+/* Called with a matrix of the pass: at once, or on a recording device during `end`. m is valid during the call. */
+typedef struct hs_show_args {
+    hs_mat m;
+    const char *name; /* copied */
+    void (*stage)(void *ctx, const char *name, hs_mat m);
+    void *ctx;
+} hs_show_args;
+
 /* One table per device; every slot is filled. HSTU_ENOMEM and HSTU_EDEVICE are the only failures: op/ has checked the
  * rest. */
 typedef struct hs_device_table {
@@ -196,6 +216,11 @@ typedef struct hs_device_table {
     void (*pack_size)(const hs_packed *w, int64_t *in, int64_t *n);
     /* fn(ctx, i) for i in 0 .. n - 1 on all threads, in any order; returns when all are done. */
     void (*parallel)(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i), void *ctx);
+    /* A pass begins; one that was not ended is forgotten. What rows and the operations' arguments point to stays until `end`. */
+    hstu_status (*begin)(hs_device *dev, const hs_pass_rows *rows, hstu_error *err);
+    hstu_status (*show)(hs_device *dev, const hs_show_args *a, hstu_error *err);
+    /* All is computed: `result`, a matrix of the pass (data NULL: none), holds its values, and pages what was written to them. */
+    hstu_status (*end)(hs_device *dev, hs_mat result, hstu_error *err);
     hstu_status (*embed)(hs_device *dev, const hs_embed_args *a, hstu_error *err);
     hstu_status (*layer_norm)(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
     hstu_status (*norm_gate)(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);
@@ -213,16 +238,37 @@ typedef struct hs_device_table {
 /* The head of every device's own struct. */
 struct hs_device {
     const hs_device_table *table;
-    const char *name; /* "cpu" */
-    const char *isa;  /* "avx512": the kernels in use */
+    const char *name; /* "cpu", "npu" */
+    /* What decides over its bits: "avx512", the kernels in use; of an NPU provider, versions and arithmetic. Devices of equal name
+     * and isa may exchange packed weights. */
+    const char *isa;
     int n_threads;
+    bool pads; /* users of a pass are padded to the longest: hs_device_bucket tells who goes well together */
 };
 
-/* Opens the device `name` ("cpu"). threads 0: what affinity and the control group's quota allow. The environment
- * variable HSTU_ISA (ref, avx2, avx512) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL. An
- * unknown or unavailable device is HSTU_EDEVICE with a sentence that lists the known ones. One thread at a time uses a
- * device. */
-hstu_status hs_device_open(hs_device **out, const char *name, int threads, hstu_error *err);
+/* Text is borrowed for the call. */
+typedef struct hs_device_options {
+    const char *name; /* "cpu"; "npu", "npu:<vendor or provider>", "ort-cpu" */
+    int threads;      /* 0: what affinity and the control group's quota allow */
+    /* NPU: */
+    hs_dtype compute;        /* HS_F32 or HS_F16: what graphs compute in */
+    const char *ort_library; /* these as in ort/ort.h */
+    const char *provider_library;
+    const char *const *option;
+    size_t n_options;
+    bool as_onnx;
+    int64_t max_graphs; /* 0: 64 */
+} hs_device_options;
+
+/* The environment variable HSTU_ISA (ref, avx2, avx512) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL.
+ * HSTU_EDEVICE, HSTU_ENOENT, HSTU_EUNSUP with a sentence that says what was looked for. One thread at a time uses a device. */
+hstu_status hs_device_open(hs_device **out, const hs_device_options *options, hstu_error *err);
+/* Another device for another thread, which runs what `dev` has packed and, on an NPU, shares its compiled graphs. dev must outlive
+ * it. HSTU_EDEVICE when HSTU_ISA has changed. */
+hstu_status hs_device_join(hs_device **out, const hs_device *dev, int threads, hstu_error *err);
 void hs_device_close(hs_device *dev); /* NULL is fine */
+
+/* n rounded up on the ladder of padded sizes: 0, 1, 16, 32, 48, 64, then four steps for each doubling. */
+int64_t hs_device_bucket(int64_t n);
 
 #endif

@@ -29,6 +29,10 @@ typedef struct hs_kv_view {
     hs_kv_shape shape;
     char *const *page;         /* each 64-byte aligned */
     const int64_t *first_page; /* [n_users] */
+    /* Beside `page`, or NULL. A page's stamp changes when tokens in it change that were there before a pass: a device that has
+     * seen page and stamp together need not look again. 0: look. */
+    const uint64_t *stamp;
+    const bool *lasting; /* beside `page`, or NULL: whether a later pass reads the page; NULL: all */
 } hs_kv_view;
 
 static inline size_t hs_kv_element_bytes(const hs_kv_shape *s)

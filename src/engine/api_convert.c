@@ -294,8 +294,7 @@ static hstu_status convert_model(
     return status;
 }
 
-/* Whether `path` is a file that is read, by links too. */
-static bool reads(const hstu_model *model, const char *path)
+bool hs_engine_reads(const hstu_model *model, const char *path)
 {
     for (uint32_t r = 0; r < model->folder.n_ranks; r++) {
         if (hs_mapfile_same(model->folder.rank[r].path, path))
@@ -305,7 +304,8 @@ static bool reads(const hstu_model *model, const char *path)
         if (model->folder.table[i].dynamic && hs_dynemb_reads(model->folder.table[i].dynamic, path))
             return true;
     }
-    return hs_mapfile_same(model->path, path) || hs_mapfile_same(model->config, path);
+    return (model->path && hs_mapfile_same(model->path, path)) ||
+           (model->config && hs_mapfile_same(model->config, path));
 }
 
 hstu_status hstu_checkpoint_convert(
@@ -324,9 +324,10 @@ hstu_status hstu_checkpoint_convert(
     /* Opening is the check: what cannot be run is not converted, and the sentence is the same. */
     HS_TRY(hstu_model_open(&model, in, &open, err));
     const hstu_status status =
-        reads(model, out) ? hs_fail(err, HSTU_EINVAL, 0,
-                                "%.200s is a file that the conversion reads: expected another name for the result", out)
-                          : convert_model(model, out, dtype, &o.progress, err);
+        hs_engine_reads(model, out)
+            ? hs_fail(err, HSTU_EINVAL, 0,
+                  "%.200s is a file that the conversion reads: expected another name for the result", out)
+            : convert_model(model, out, dtype, &o.progress, err);
     hstu_model_close(model);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include "base/error.h"
+#include "device/npu/npu_device.h"
 
 const char *hs_engine_family_name(const hs_config *config)
 {
@@ -108,8 +109,8 @@ void hstu_model_get_info(const hstu_model *model, hstu_model_info *info)
 {
     const hs_model *m = &model->model;
     hs_engine_config_info(info, &m->config, model->config);
-    info->device = model->dev->name;
-    info->dtype = m->bf16 ? "bf16" : "fp32";
+    info->device = model->device;
+    info->dtype = m->bf16 ? "bf16" : hs_npu_is(model->dev) ? hs_dtype_name(hs_npu_compute(model->dev)) : "fp32";
     info->kv_dtype = m->kv_type == HS_BF16 ? "bf16" : "fp32";
     info->isa = model->dev->isa;
     info->threads = model->dev->n_threads;

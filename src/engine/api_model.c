@@ -4,68 +4,14 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/path.h"
+#include "device/npu/npu_device.h"
+#include "hstu/npu.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const char default_config[] = "kuairand_gr";
 static const char metadata_key[] = HS_CONFIG_METADATA_KEY;
-
-void hstu_model_options_init(hstu_model_options *options)
-{
-    *options = (hstu_model_options){.size = sizeof *options, .device = "cpu", .dtype = "fp32"};
-}
-
-hstu_status hs_engine_read_options(void *own, size_t own_size, const void *given, const char *init, hstu_error *err)
-{
-    size_t size = 0;
-    memcpy(&size, given, sizeof size); /* the first member of every options struct */
-    if (size < sizeof size || size > own_size)
-        return hs_fail(
-            err, HSTU_EINVAL, 0, "options of %zu bytes, expected at most %zu: call %s first", size, own_size, init);
-    memcpy(own, given, size);
-    return HSTU_OK;
-}
-
-static bool names_dtype(const char *dtype, const char *short_name, const char *long_name)
-{
-    return strcmp(dtype, short_name) == 0 || strcmp(dtype, long_name) == 0;
-}
-
-static bool wants_bf16(const hstu_model_options *o)
-{
-    return o->dtype && names_dtype(o->dtype, "bf16", "bfloat16");
-}
-
-/* Keys and values of a bfloat16 model are bfloat16 whatever they are stored in. */
-static hstu_status check_kv_dtype(const hstu_model_options *o, hstu_error *err)
-{
-    if (!o->kv_dtype || names_dtype(o->kv_dtype, "bf16", "bfloat16"))
-        return HSTU_OK;
-    if (!names_dtype(o->kv_dtype, "fp32", "float32"))
-        return hs_fail(err, HSTU_EUNSUP, 0,
-            "kv_dtype '%.40s' is not part of this version, which keeps keys and values in fp32 or bf16", o->kv_dtype);
-    if (wants_bf16(o))
-        return hs_fail(err, HSTU_EINVAL, 0, "kv_dtype is fp32, but a model of dtype bf16 has bf16 keys and values");
-    return HSTU_OK;
-}
-
-static hstu_status check_options(const hstu_model_options *o, hstu_error *err)
-{
-    HS_TRY(check_kv_dtype(o, err));
-    if (o->threads < 0)
-        return hs_fail(err, HSTU_EINVAL, 0, "threads is %d, expected 0 (automatic) or more", o->threads);
-    if (o->dtype && !names_dtype(o->dtype, "fp32", "float32") && !names_dtype(o->dtype, "bf16", "bfloat16"))
-        return hs_fail(
-            err, HSTU_EUNSUP, 0, "dtype '%.40s' is not part of this version, which computes in fp32 or bf16", o->dtype);
-    if (o->max_item_id < 0)
-        return hs_fail(
-            err, HSTU_EINVAL, 0, "max_item_id is %lld, expected 0 (unknown) or more", (long long)o->max_item_id);
-    if (o->max_user_id < 0)
-        return hs_fail(
-            err, HSTU_EINVAL, 0, "max_user_id is %lld, expected 0 (unknown) or more", (long long)o->max_user_id);
-    return HSTU_OK;
-}
 
 hstu_status hs_engine_copy_text(char **out, const char *text, hstu_error *err)
 {
@@ -228,23 +174,6 @@ static hstu_status bind_checkpoint(hstu_model *m, hs_config *config, bool bf16, 
     return status;
 }
 
-static hstu_status open_device(hs_device **out, const hstu_model_options *o, hstu_error *err)
-{
-    return hs_device_open(out, o->device ? o->device : "cpu", o->threads, err);
-}
-
-hstu_status hstu_model_options_check(const hstu_model_options *options, hstu_error *err)
-{
-    hstu_model_options o;
-    hs_device *dev = NULL;
-    hstu_model_options_init(&o);
-    HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_model_options_init", err));
-    HS_TRY(check_options(&o, err));
-    HS_TRY(open_device(&dev, &o, err));
-    hs_device_close(dev);
-    return HSTU_OK;
-}
-
 /* The number of items of a retrieval model or decoder, which random weights need. */
 static hstu_status settle_items(hs_config *config, const hstu_model_options *o, hstu_error *err)
 {
@@ -269,40 +198,47 @@ static hstu_status make_random(hstu_model *m, hs_config *config, const hstu_mode
             (long long)o->max_item_id, (long long)o->max_user_id, (long long)HS_MAX_ITEM_ID);
     HS_TRY(settle_items(config, o, err));
     m->random = (hs_model_random_options){.seed = o->seed,
-        .bf16 = wants_bf16(o),
+        .bf16 = hs_engine_is_bf16(o->dtype),
         .n_items = o->max_item_id ? o->max_item_id + 1 : 0,
         .n_users = o->max_user_id ? o->max_user_id + 1 : 0};
     return hs_model_random(&m->model, config, m->dev, &m->random, err);
 }
 
-hstu_status hstu_model_open(
-    hstu_model **out, const char *checkpoint, const hstu_model_options *options, hstu_error *err)
+/* The device, and what the model tells about it. */
+static hstu_status take_device(hstu_model *m, const hstu_model_options *o, bool for_file, hstu_error *err)
 {
-    hstu_model_options o;
+    hstu_npu_options npu;
+    m->threads = o->threads;
+    HS_TRY(hs_engine_copy_text(&m->device, o->device ? o->device : "cpu", err));
+    HS_TRY(hs_engine_open_device(&m->dev, o, for_file, err));
+    HS_TRY(hs_engine_read_npu_options(&npu, hs_npu_is(m->dev) ? o->npu : NULL, err));
+    m->max_graphs = npu.max_graphs ? npu.max_graphs : HS_NPU_MAX_GRAPHS;
+    return HSTU_OK;
+}
+
+hstu_status hs_engine_open_model(
+    hstu_model **out, const char *checkpoint, const hstu_model_options *o, bool for_file, hstu_error *err)
+{
     hstu_status status = HSTU_OK;
     hs_config config = {0};
-    hstu_model_options_init(&o);
-    if (options)
-        HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_model_options_init", err));
-    HS_TRY(check_options(&o, err));
+    HS_TRY(hs_engine_check_options(o, err));
     hstu_model *m = hs_calloc(1, sizeof *m);
     if (!m)
         return hs_fail_nomem(err, sizeof *m, "a model");
-    m->threads = o.threads;
-    HS_TRY_GOTO(open_device(&m->dev, &o, err));
+    HS_TRY_GOTO(take_device(m, o, for_file, err));
     if (checkpoint)
         HS_TRY_GOTO(open_checkpoint(m, checkpoint, err));
-    if (o.config) /* what it asks for may be refused by its own name */
-        HS_TRY_GOTO(find_config(m, &config, o.config, err));
+    if (o->config) /* what it asks for may be refused by its own name */
+        HS_TRY_GOTO(find_config(m, &config, o->config, err));
     if (checkpoint)
         HS_TRY_GOTO(check_family(m, err));
-    if (!o.config)
+    if (!o->config)
         HS_TRY_GOTO(find_config(m, &config, NULL, err));
     if (checkpoint)
-        HS_TRY_GOTO(bind_checkpoint(m, &config, wants_bf16(&o), err));
+        HS_TRY_GOTO(bind_checkpoint(m, &config, hs_engine_is_bf16(o->dtype), err));
     else
-        HS_TRY_GOTO(make_random(m, &config, &o, err));
-    if (o.kv_dtype && names_dtype(o.kv_dtype, "bf16", "bfloat16"))
+        HS_TRY_GOTO(make_random(m, &config, o, err));
+    if (hs_engine_is_bf16(o->kv_dtype))
         m->model.kv_type = HS_BF16;
     *out = m;
     return HSTU_OK;
@@ -310,6 +246,16 @@ fail:
     hs_config_free(&config);
     hstu_model_close(m);
     return status;
+}
+
+hstu_status hstu_model_open(
+    hstu_model **out, const char *checkpoint, const hstu_model_options *options, hstu_error *err)
+{
+    hstu_model_options o;
+    hstu_model_options_init(&o);
+    if (options)
+        HS_TRY(hs_engine_read_options(&o, sizeof o, options, "hstu_model_options_init", err));
+    return hs_engine_open_model(out, checkpoint, &o, false, err);
 }
 
 void hstu_model_close(hstu_model *model)
@@ -322,6 +268,7 @@ void hstu_model_close(hstu_model *model)
     hs_nvdir_close(&model->folder);
     hs_free(model->path);
     hs_free(model->config);
+    hs_free(model->device);
     hs_free(model);
 }
 

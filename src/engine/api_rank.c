@@ -87,13 +87,19 @@ static void name_tokens(void *ctx, size_t user, int64_t *head, int64_t *word)
     }
 }
 
+/* [n_users] each: rows that a user's pass computes, tokens that they look at, and how many of both are candidates. */
+typedef struct shares {
+    int64_t *rows, *keys, *candidates;
+} shares;
+
 /* Projections to u, v, q, k and back for each row; q . k and the sum over v for each pair, of which attention sees half. */
-static hs_lane_work work_of(const hs_config *c, size_t n_users, ranking *r, const int64_t *rows, const int64_t *keys)
+static hs_lane_work work_of(const hs_config *c, size_t n_users, ranking *r, const shares *s)
 {
     const double hd = (double)(c->num_heads * c->dv);
     return (hs_lane_work){.n_users = n_users,
-        .rows = rows,
-        .keys = keys,
+        .rows = s->rows,
+        .keys = s->keys,
+        .candidates = s->candidates,
         .row_cost = 5 * hd * (double)c->item_embedding_dim,
         .pair_cost = hd,
         .n_layers = c->num_blocks,
@@ -101,17 +107,16 @@ static hs_lane_work work_of(const hs_config *c, size_t n_users, ranking *r, cons
         .run = rank_users};
 }
 
-/* Rows that each user's pass computes, and tokens that they look at. */
-static hstu_status count_rows(
-    hstu_session *session, const hs_rank_request *request, int64_t **rows, int64_t **keys, hstu_error *err)
+static hstu_status count_rows(hstu_session *session, const hs_rank_request *request, shares *s, hstu_error *err)
 {
     const hstu_batch *b = request->input.batch;
-    HS_TRY(hs_engine_alloc_ids(&session->call, rows, b->n_users, err));
-    HS_TRY(hs_engine_alloc_ids(&session->call, keys, b->n_users, err));
+    HS_TRY(hs_engine_alloc_ids(&session->call, &s->rows, b->n_users, err));
+    HS_TRY(hs_engine_alloc_ids(&session->call, &s->keys, b->n_users, err));
+    HS_TRY(hs_engine_alloc_ids(&session->call, &s->candidates, b->n_users, err));
     for (size_t u = 0; u < b->n_users; u++) {
-        const int64_t candidates = b->cand_offset[u + 1] - b->cand_offset[u];
-        (*rows)[u] = request->history[u] - session->reuse.reused[u] + candidates;
-        (*keys)[u] = request->history[u] + candidates;
+        s->candidates[u] = b->cand_offset[u + 1] - b->cand_offset[u];
+        s->rows[u] = request->history[u] - session->reuse.reused[u] + s->candidates[u];
+        s->keys[u] = request->history[u] + s->candidates[u];
     }
     return HSTU_OK;
 }
@@ -122,11 +127,11 @@ static hstu_status rank_all(hstu_session *session, ranking *r, hstu_error *err)
     const hstu_batch *b = r->request->input.batch;
     const hs_reuse_source source = {
         .n_users = b->n_users, .user_id = b->user_id, .n_tokens = r->request->history, .ctx = r, .name = name_tokens};
-    int64_t *rows = NULL, *keys = NULL;
+    shares s;
     HS_TRY(hs_reuse_begin(session, &source, err));
-    hstu_status status = count_rows(session, r->request, &rows, &keys, err);
+    hstu_status status = count_rows(session, r->request, &s, err);
     if (status == HSTU_OK) {
-        const hs_lane_work work = work_of(&r->model->config, b->n_users, r, rows, keys);
+        const hs_lane_work work = work_of(&r->model->config, b->n_users, r, &s);
         status = hs_engine_share(session, &work, err);
     }
     hs_reuse_end(&session->reuse);

@@ -13,13 +13,7 @@ enum { DEFAULT_MICRO_BATCH = 256 };
 static hstu_status open_lane(hs_lane *lane, const hstu_model *model, int threads, hstu_error *err)
 {
     hs_arena_init(&lane->scratch, SIZE_MAX / 4);
-    HS_TRY(hs_device_open(&lane->dev, model->dev->name, threads, err));
-    if (strcmp(lane->dev->isa, model->dev->isa) != 0) { /* packed weights fit one set of kernels */
-        return hs_fail(err, HSTU_EDEVICE, 0,
-            "the model was opened for %s kernels, but a session opened now would use %s kernels", model->dev->isa,
-            lane->dev->isa);
-    }
-    return HSTU_OK;
+    return hs_device_join(&lane->dev, model->dev, threads, err); /* packed weights fit one set of kernels */
 }
 
 static void close_lane(hs_lane *lane)
@@ -36,9 +30,10 @@ hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_
         return hs_fail_nomem(err, sizeof *s, "a session");
     s->model = model;
     s->micro_batch = DEFAULT_MICRO_BATCH;
+    s->pass_rows = HS_SESSION_PASS_ROWS;
     hs_arena_init(&s->call, SIZE_MAX / 4);
     HS_TRY_GOTO(open_lane(&s->whole, model, model->threads, err));
-    if (s->whole.dev->n_threads > 1) {
+    if (s->whole.dev->n_threads > 1 && !s->whole.dev->pads) {
         const size_t n = (size_t)s->whole.dev->n_threads;
         s->part = hs_calloc(n, sizeof *s->part);
         if (!s->part) {

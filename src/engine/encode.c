@@ -115,6 +115,7 @@ static hstu_status encode(hstu_session *session, const hs_request *request, floa
         rows[u] = length[u] - session->reuse.reused[u];
     const hs_lane_work work = {.n_users = b->n_users,
         .rows = rows,
+        .keys = length,
         .row_cost = row_cost(&m->config),
         .n_layers = m->config.num_blocks,
         .ctx = &e,

@@ -19,14 +19,29 @@ struct hstu_model {
     hs_statedict dict;        /* the mapped file, or views of the folder's; zeroed with random weights */
     hs_recognised recognised; /* of `dict` */
     char *path, *config;      /* owned copies: the checkpoint's path, the configuration's name or path */
+    char *device;             /* the name as asked for */
     int threads;              /* as asked for: a session opens its own device with it */
+    int64_t max_graphs;       /* of an NPU */
     bool random_weights;
     hs_model_random_options random; /* of random weights */
 };
 
+/* As hstu_model_open. for_file: on the device "onnx", whose passes only become files. */
+hstu_status hs_engine_open_model(
+    hstu_model **out, const char *checkpoint, const hstu_model_options *options, bool for_file, hstu_error *err);
+/* What needs no device to be refused. */
+hstu_status hs_engine_check_options(const hstu_model_options *options, hstu_error *err);
+hstu_status hs_engine_open_device(hs_device **out, const hstu_model_options *options, bool for_file, hstu_error *err);
+/* NULL: the defaults. HSTU_EINVAL for what is out of range. */
+hstu_status hs_engine_read_npu_options(
+    struct hstu_npu_options *out, const struct hstu_npu_options *given, hstu_error *err);
+bool hs_engine_is_bf16(const char *dtype); /* NULL: no */
+/* Whether `path` is a file that the model is read from, by links too. */
+bool hs_engine_reads(const hstu_model *model, const char *path);
+
 enum { HS_FINGERPRINT_BYTES = 16 };
-/* Names all that decides over a model's bits: weights, configuration, arithmetic, kernels, version. Reads every weight.
- * HSTU_ENOMEM. */
+/* Names all that decides over a model's bits: weights, configuration, arithmetic, kernels (or an NPU's provider and versions), our
+ * version. Reads every weight. HSTU_ENOMEM. */
 hstu_status hs_engine_fingerprint(const hstu_model *model, unsigned char out[HS_FINGERPRINT_BYTES], hstu_error *err);
 
 /* The family of a checkpoint folder: one of NVIDIA's, or unknown. */
@@ -61,7 +76,8 @@ typedef struct hs_reuse {
     hs_cache_lease *lease;
     int64_t *first_page; /* [n_users + 1] into page */
     char **page;
-    hs_kept *kept; /* of the pass that begins with this user */
+    uint64_t *stamp; /* beside page */
+    hs_kept *kept;   /* of the pass that begins with this user */
 } hs_reuse;
 
 struct hstu_session {
@@ -72,7 +88,13 @@ struct hstu_session {
     hs_lane whole;  /* all threads */
     hs_lane *part;  /* [n_parts], one thread each, for batches of several users; NULL with one thread */
     size_t n_parts;
-    hs_arena call; /* one call */
+    int64_t pass_rows; /* a pass of all threads takes whole users up to this many rows */
+    hs_arena call;     /* one call */
+};
+
+enum {
+    HS_SESSION_PASS_ROWS = 4096, /* the workspace does not grow with the batch */
+    HS_PADDED_USERS = 16         /* at most share a pass on a device that pads */
 };
 
 /* The part of info that a configuration tells; `source` becomes info->config. */
@@ -108,8 +130,9 @@ hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds);
 /* A forward pass over users that can be split between any two of them. */
 typedef struct hs_lane_work {
     size_t n_users;
-    const int64_t *rows; /* [n_users]: rows of each user; one without rows takes no part */
-    const int64_t *keys; /* [n_users]: tokens that a user's rows look at, or NULL: its rows */
+    const int64_t *rows;       /* [n_users]: rows of each user; one without rows takes no part */
+    const int64_t *keys;       /* [n_users]: tokens that a user's rows look at */
+    const int64_t *candidates; /* [n_users]: how many of a user's rows and keys are candidates; NULL: none */
     /* Multiply-adds of one layer: for a row, and for a row and a token that it looks at. */
     double row_cost, pair_cost;
     int64_t n_layers;
@@ -147,6 +170,9 @@ void hs_reuse_end(hs_reuse *reuse);
 hstu_status hs_engine_embeddings(hstu_session *session, const hs_request *request, float **out, hstu_error *err);
 /* HSTU_EINVAL for a session whose model ranks candidates. */
 hstu_status hs_engine_refuse_ranking(const hstu_session *session, hstu_error *err);
+
+/* HSTU_EINVAL for a session of another device. */
+hstu_status hs_engine_require_npu(const hstu_session *session, hstu_error *err);
 
 /* A copy of the text, freed with hs_free. */
 hstu_status hs_engine_copy_text(char **out, const char *text, hstu_error *err);

@@ -5,9 +5,8 @@
 
 #include <stdatomic.h>
 
-/* A forward pass takes whole users until it holds this many rows: the workspace does not grow with the batch. One thread
- * alone wants the workspace in its own cache. */
-enum { WHOLE_CHUNK_ROWS = 4096, PART_CHUNK_ROWS = 512 };
+/* A forward pass takes whole users until it holds this many rows: one thread alone wants the workspace in its own cache. */
+enum { PART_CHUNK_ROWS = 512 };
 
 /* Threads that share out a batch take slices of it: several each, so that they end together, but not too small ones. */
 enum { SLICES_PER_PART = 4, SLICE_ROWS = 32 };
@@ -32,8 +31,25 @@ typedef struct job {
 
 static double cost_of(const hs_lane_work *w, size_t user)
 {
-    const double rows = (double)w->rows[user], keys = w->keys ? (double)w->keys[user] : rows;
-    return rows * (w->row_cost + keys * w->pair_cost);
+    return (double)w->rows[user] * (w->row_cost + (double)w->keys[user] * w->pair_cost);
+}
+
+/* Whether a device that pads gives both the same room: for rows of the history, tokens before them, and candidates. */
+static bool padded_alike(const hs_lane_work *w, size_t a, size_t b)
+{
+    const int64_t candidates_a = w->candidates ? w->candidates[a] : 0,
+                  candidates_b = w->candidates ? w->candidates[b] : 0;
+    return hs_device_bucket(w->rows[a] - candidates_a) == hs_device_bucket(w->rows[b] - candidates_b) &&
+           hs_device_bucket(w->keys[a] - w->rows[a]) == hs_device_bucket(w->keys[b] - w->rows[b]) &&
+           hs_device_bucket(candidates_a) == hs_device_bucket(candidates_b);
+}
+
+/* Whether user `next` may join the pass of users first .. next - 1. */
+static bool goes_along(const hs_lane_work *w, const hs_lane *lane, size_t first, size_t next)
+{
+    if (w->rows[next] == 0)
+        return false;
+    return !lane->dev->pads || (next - first < HS_PADDED_USERS && padded_alike(w, first, next));
 }
 
 /* Users first .. end - 1 in passes of at most `most` rows, or of one user. */
@@ -47,7 +63,7 @@ static hstu_status run_users(
             first = last;
             continue;
         }
-        while (last < end && w->rows[last] > 0 && rows + w->rows[last] <= most)
+        while (last < end && goes_along(w, lane, first, last) && rows + w->rows[last] <= most)
             rows += w->rows[last++];
         hs_arena_reset(&lane->scratch);
         HS_TRY(w->run(w->ctx, lane, first, last, err));
@@ -121,5 +137,5 @@ hstu_status hs_engine_share(hstu_session *session, const hs_lane_work *work, hst
     }
     if (worth_parting(session, &j))
         return run_parted(session, &j, err);
-    return run_users(work, hs_engine_lane(session, j.cost), 0, work->n_users, WHOLE_CHUNK_ROWS, err);
+    return run_users(work, hs_engine_lane(session, j.cost), 0, work->n_users, session->pass_rows, err);
 }

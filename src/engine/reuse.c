@@ -35,8 +35,12 @@ static hstu_status alloc_leases(hs_reuse *r, hs_arena *arena, int64_t page_token
     r->first_page[0] = 0;
     for (size_t u = 0; u < n; u++)
         r->first_page[u + 1] = r->first_page[u] + (r->n_tokens[u] + page_tokens - 1) / page_tokens;
-    r->page = hs_arena_alloc(arena, (size_t)r->first_page[n], sizeof *r->page);
-    return r->page ? HSTU_OK : hs_fail_nomem(err, (size_t)r->first_page[n] * sizeof *r->page, "the batch");
+    const size_t pages = (size_t)r->first_page[n];
+    r->page = hs_arena_alloc(arena, pages, sizeof *r->page);
+    r->stamp = hs_arena_alloc(arena, pages, sizeof *r->stamp);
+    if (!r->page || !r->stamp)
+        return hs_fail_nomem(err, pages * (sizeof *r->page + sizeof *r->stamp), "the batch");
+    return HSTU_OK;
 }
 
 static hstu_status name_tokens(
@@ -59,10 +63,11 @@ static void acquire(hs_reuse *r, int64_t newest, int64_t page_tokens)
 {
     for (size_t u = 0; u < r->n_users; u++) {
         char **page = r->page + r->first_page[u];
+        uint64_t *stamp = r->stamp + r->first_page[u];
         r->lease[u] = (hs_cache_lease){.entry = 0};
-        r->kept[u] = (hs_kept){.page_tokens = page_tokens, .reused = r->reused + u, .page = page};
+        r->kept[u] = (hs_kept){.page_tokens = page_tokens, .reused = r->reused + u, .page = page, .stamp = stamp};
         if (r->n_tokens[u] > 0)
-            hs_cache_acquire(r->cache->cache, &r->history[u], r->n_tokens[u] - newest, &r->lease[u], page);
+            hs_cache_acquire(r->cache->cache, &r->history[u], r->n_tokens[u] - newest, &r->lease[u], page, stamp);
         r->reused[u] = r->lease[u].reused;
     }
 }

@@ -33,9 +33,9 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, hs_ma
     const hs_linear_args three[] = {plain(pass, s->k, x, w->k, w->k_bias), plain(pass, s->v, x, w->v, w->v_bias),
         plain(pass, q, rows, w->q, w->q_bias)};
     HS_TRY(hs_op_linears(pass->dev, three, 3, err));
-    hs_pass_trace(pass, l, "q", q);
-    hs_pass_trace(pass, l, "k", s->k);
-    hs_pass_trace(pass, l, "v", s->v);
+    HS_TRY(hs_pass_trace(pass, l, "q", q, err));
+    HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));
+    HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
     return HSTU_OK;
 }
 
@@ -58,12 +58,12 @@ static hstu_status finish_layer(
             .bf16 = pass->model->bf16,
         },
         err));
-    hs_pass_trace(pass, l, "attn", attn);
+    HS_TRY(hs_pass_trace(pass, l, "attn", attn, err));
     HS_TRY(linear(pass, x, attn, w->out, w->out_bias, HS_ACT_NONE, x, err));
-    hs_pass_trace(pass, l, "ffn_in", x);
+    HS_TRY(hs_pass_trace(pass, l, "ffn_in", x, err));
     HS_TRY(linear(pass, hidden, x, w->ffn1, w->ffn1_bias, HS_ACT_GELU, none, err));
     HS_TRY(linear(pass, x, hidden, w->ffn2, w->ffn2_bias, HS_ACT_NONE, x, err));
-    hs_pass_trace(pass, l, "out", x);
+    HS_TRY(hs_pass_trace(pass, l, "out", x, err));
     return HSTU_OK;
 }
 

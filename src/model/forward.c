@@ -18,16 +18,17 @@ hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t 
     return HSTU_OK;
 }
 
-void hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m)
+hstu_status hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m, hstu_error *err)
 {
     char full[64];
     if (!pass->trace)
-        return;
+        return HSTU_OK;
     if (layer < 0)
         (void)snprintf(full, sizeof full, "%s", name);
     else
         (void)snprintf(full, sizeof full, "l%" PRId64 ".%s", layer, name);
-    pass->trace->stage(pass->trace->ctx, full, m);
+    return hs_op_show(
+        pass->dev, &(hs_show_args){.m = m, .name = full, .stage = pass->trace->stage, .ctx = pass->trace->ctx}, err);
 }
 
 hstu_status hs_pass_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu_error *err)
@@ -142,8 +143,9 @@ hstu_status hs_forward(const hs_model *model, hs_device *dev, hs_arena *scratch,
     hs_mat x;
     HS_TRY(make_rows(&pass, err));
     HS_TRY(hs_pass_mat(&pass, &x, pass.rows, model->config.item_embedding_dim, err));
+    HS_TRY(hs_op_begin(dev, &(hs_pass_rows){.users = pass.users, .past = pass.reused}, err));
     HS_TRY(embed(&pass, x, err));
-    hs_pass_trace(&pass, -1, "x0", x);
+    HS_TRY(hs_pass_trace(&pass, -1, "x0", x, err));
     if (model->config.family == HS_CONFIG_DECODER)
         HS_TRY(hs_decoder_layers(&pass, x, user_emb, err));
     else if (model->config.main_module == HS_MODULE_HSTU)
@@ -151,6 +153,6 @@ hstu_status hs_forward(const hs_model *model, hs_device *dev, hs_arena *scratch,
     else
         HS_TRY(hs_sasrec_layers(&pass, x, user_emb, err));
     HS_TRY(normalise_users(&pass, user_emb, err));
-    hs_pass_trace(&pass, -1, "user_emb", user_emb);
-    return HSTU_OK;
+    HS_TRY(hs_pass_trace(&pass, -1, "user_emb", user_emb, err));
+    return hs_op_end(dev, user_emb, err);
 }

@@ -31,7 +31,8 @@ typedef struct hs_ranking_input {
     int64_t micro_batch;          /* a lone user's candidates are computed in groups of so many; 0: at once */
 } hs_ranking_input;
 
-/* Shows intermediate results, for tests: "x0", "l0.normed", "l0.attn", ... `m` is valid during the call. With a trace
+/* Shows intermediate results, for tests: "x0", "l0.normed", "l0.attn", ... `m` is valid during the call, which a recording
+ * device makes at the end of the pass. With a trace
  * every row of the last layer is computed, also those that no answer needs. A ranking model's rows are the histories of
  * all users, then the candidates of all. */
 typedef struct hs_trace {
@@ -83,6 +84,6 @@ hstu_status hs_pass_newest(const hs_pass *pass, hs_mat out, hs_mat x, hstu_error
 /* Stores the keys and values of the pass's rows for layer l. */
 hstu_status hs_pass_keep(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v, hstu_error *err);
 /* Shows a stage of layer `layer`, or with -1 of the whole pass. */
-void hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m);
+hstu_status hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m, hstu_error *err);
 
 #endif

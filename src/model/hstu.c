@@ -75,6 +75,7 @@ static hstu_status attention(
         .position_w = layer->position_w,
         .n = c->attention_n,
         .time_w = layer->time_w,
+        .n_buckets = c->num_time_buckets,
         .bucket = b->bucket,
         .bucket_offset = rows->bucket_offset,
         .bucket_cols = b->cols,
@@ -122,10 +123,10 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const
         {.out = s->k, .x = s->normed, .w = w->k, .act = act}, {.out = u, .x = rows->normed, .w = w->u, .act = act},
         {.out = q, .x = rows->normed, .w = w->q, .act = act}};
     HS_TRY(hs_op_linears(pass->dev, four, 4, err));
-    hs_pass_trace(pass, l, "u", u);
-    hs_pass_trace(pass, l, "v", s->v);
-    hs_pass_trace(pass, l, "q", q);
-    hs_pass_trace(pass, l, "k", s->k);
+    HS_TRY(hs_pass_trace(pass, l, "u", u, err));
+    HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
+    HS_TRY(hs_pass_trace(pass, l, "q", q, err));
+    HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));
     return HSTU_OK;
 }
 
@@ -139,15 +140,15 @@ static hstu_status finish_layer(
     s.u.rows = s.q.rows = s.attn.rows = s.y.rows = rows->x.rows;
 
     HS_TRY(attention(pass, l, b, rows, s.attn, s.q, err));
-    hs_pass_trace(pass, l, "attn", s.attn);
+    HS_TRY(hs_pass_trace(pass, l, "attn", s.attn, err));
     HS_TRY(hs_op_norm_gate(pass->dev,
         &(hs_norm_gate_args){
             .out = s.y, .u = s.u, .o = s.attn, .eps = (float)c->layer_norm_eps, .concat = c->concat_ua},
         err));
-    hs_pass_trace(pass, l, "o_in", s.y);
+    HS_TRY(hs_pass_trace(pass, l, "o_in", s.y, err));
     HS_TRY(hs_op_linear(pass->dev,
         &(hs_linear_args){.out = rows->x, .x = s.y, .w = layer->o, .bias = layer->o_bias, .residual = rows->x}, err));
-    hs_pass_trace(pass, l, "out", rows->x);
+    HS_TRY(hs_pass_trace(pass, l, "out", rows->x, err));
     return HSTU_OK;
 }
 
@@ -157,7 +158,7 @@ static hstu_status run_layer(const hs_pass *pass, int64_t l, const bias *b, cons
     queries rows = {.users = &pass->users, .bucket_offset = b->offset, .x = x, .normed = s->normed};
 
     HS_TRY(hs_op_layer_norm(pass->dev, &(hs_layer_norm_args){.out = s->normed, .x = x, .eps = eps}, err));
-    hs_pass_trace(pass, l, "normed", s->normed);
+    HS_TRY(hs_pass_trace(pass, l, "normed", s->normed, err));
     if (hs_pass_narrows(pass, l)) {
         HS_TRY(hs_pass_newest(pass, s->newest, x, err));
         HS_TRY(hs_pass_newest(pass, s->newest_normed, s->normed, err));

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/stamp.h"
 
 /* Tokens of a workspace page: short histories waste little, long ones are read in long runs. */
 enum { SHORT_PAGE = 32, LONG_PAGE = 256 };
@@ -70,6 +71,17 @@ static hstu_status fill_missing(hs_pages *p, hs_arena *scratch, int64_t n_missin
     return HSTU_OK;
 }
 
+/* Pages that this request writes, in a pass before those that read them, are known to nobody yet. */
+static void set_stamps(hs_pages *p, int64_t n_users, const int64_t *length, const hs_kept *kept)
+{
+    const uint64_t own = hs_stamp_next();
+    for (int64_t b = 0; b < n_users; b++) {
+        const int64_t first = p->first_page[b], whole = kept ? kept->reused[b] / p->shape.page_tokens : 0;
+        for (int64_t i = 0; i < hs_kv_pages(&p->shape, length[b]); i++)
+            p->stamp[first + i] = i >= whole || !p->base[first + i] ? own : kept->stamp ? kept->stamp[first + i] : 0;
+    }
+}
+
 hstu_status hs_pages_make(hs_pages *out, const hs_model *model, hs_arena *scratch, int64_t n_users,
     const int64_t *length, const hs_kept *kept, bool layered, hstu_error *err)
 {
@@ -85,14 +97,16 @@ hstu_status hs_pages_make(hs_pages *out, const hs_model *model, hs_arena *scratc
     p.base = hs_arena_alloc(scratch, n, sizeof *p.base);
     p.page = hs_arena_alloc(scratch, n, sizeof *p.page);
     p.layered = hs_arena_alloc(scratch, n, sizeof *p.layered);
-    if (!p.base || !p.page || !p.layered)
-        return hs_fail_nomem(err, 2 * n * sizeof *p.base, "the forward pass");
+    p.stamp = hs_arena_alloc(scratch, n, sizeof *p.stamp);
+    if (!p.base || !p.page || !p.layered || !p.stamp)
+        return hs_fail_nomem(err, 3 * n * sizeof *p.base, "the forward pass");
     int64_t n_missing = 0;
     for (int64_t i = 0; i < p.n; i++) {
         p.base[i] = kept ? kept->page[i] : NULL;
         p.layered[i] = layered || p.base[i];
         n_missing += !p.base[i];
     }
+    set_stamps(&p, n_users, length, kept);
     const size_t bytes = hs_kv_layer_bytes(&p.shape) * (layered ? (size_t)model->config.num_blocks : 1);
     HS_TRY(fill_missing(&p, scratch, n_missing, bytes, err));
     *out = p;
@@ -104,5 +118,9 @@ hs_kv_view hs_pages_view(const hs_pages *pages, int64_t l)
     const size_t bytes = hs_kv_layer_bytes(&pages->shape);
     for (int64_t i = 0; i < pages->n; i++)
         pages->page[i] = pages->base[i] + (pages->layered[i] ? (size_t)l * bytes : 0);
-    return (hs_kv_view){.shape = pages->shape, .page = pages->page, .first_page = pages->first_page};
+    return (hs_kv_view){.shape = pages->shape,
+        .page = pages->page,
+        .first_page = pages->first_page,
+        .stamp = pages->stamp,
+        .lasting = pages->layered};
 }

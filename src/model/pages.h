@@ -12,6 +12,7 @@ typedef struct hs_kept {
     /* ceil(length / page_tokens) pages for each user, one user behind the other; NULL: workspace, of a user whose
      * reused rows fill the pages before. The rest of the rows is written where a page is given. */
     char *const *page;
+    const uint64_t *stamp; /* beside page, as in hs_kv_view; or NULL */
 } hs_kept;
 
 /* What keeps a model's rows from being used again in a later pass: text for people, or NULL. */
@@ -28,6 +29,7 @@ typedef struct hs_pages {
     int64_t *first_page; /* [n_users] */
     char **base;         /* [n]: layer 0 */
     bool *layered;       /* [n]: whether the page has room for every layer, not for one at a time */
+    uint64_t *stamp;     /* [n] */
     char **page;         /* [n]: the layer at work */
 } hs_pages;
 

@@ -90,10 +90,10 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, int64
     const hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
         projection(pass, w, 0, normed, u), projection(pass, w, 2, normed, q)};
     HS_TRY(hs_op_linears(pass->dev, four, n > 0 ? 4 : 2, err));
-    hs_pass_trace(pass, l, "v", s->v);
-    hs_pass_trace(pass, l, "k", s->k);
-    hs_pass_trace(pass, l, "u", u);
-    hs_pass_trace(pass, l, "q", q);
+    HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
+    HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));
+    HS_TRY(hs_pass_trace(pass, l, "u", u, err));
+    HS_TRY(hs_pass_trace(pass, l, "q", q, err));
     return HSTU_OK;
 }
 
@@ -145,14 +145,14 @@ static hstu_status finish_layer(const hs_pass *pass, int64_t l, const hs_ranking
     const hs_mat attn = hs_mat_rows(s->attn, from, n), gated = hs_mat_rows(s->gated, from, n);
 
     HS_TRY(attend(pass, r, s, from, kv, err));
-    hs_pass_trace(pass, l, "attn", attn);
+    HS_TRY(hs_pass_trace(pass, l, "attn", attn, err));
     HS_TRY(gate(pass, w, u, attn, gated, err));
-    hs_pass_trace(pass, l, "gated", gated);
+    HS_TRY(hs_pass_trace(pass, l, "gated", gated, err));
     hs_linear_args last = {.out = x, .x = gated, .w = w->proj, .bf16 = pass->model->bf16};
     if (pass->model->config.residual)
         last.residual = x;
     HS_TRY(hs_op_linear(pass->dev, &last, err));
-    hs_pass_trace(pass, l, "out", x);
+    HS_TRY(hs_pass_trace(pass, l, "out", x, err));
     return HSTU_OK;
 }
 
@@ -187,7 +187,7 @@ static hstu_status run_layer(
             .eps = (float)c->layer_norm_eps,
             .bf16 = pass->model->bf16},
         err));
-    hs_pass_trace(pass, l, "normed", s->normed);
+    HS_TRY(hs_pass_trace(pass, l, "normed", s->normed, err));
     HS_TRY(project(pass, l, s, from, err));
     HS_TRY(keep_history(pass, r, s, &kv, err));
     return from < s->x.rows ? finish_layer(pass, l, r, s, from, &kv, err) : HSTU_OK;
@@ -224,24 +224,30 @@ static hstu_status run_rows(
     const hs_config *c = &pass->model->config;
     const hs_ranking_tokens *t = &whole->tokens;
     const space s = fit(whole, t);
+    const hs_mat out = hs_mat_rows(logits, t->first, t->n_candidates);
     if (s.x.rows == 0)
         return HSTU_OK;
+    HS_TRY(hs_op_begin(pass->dev,
+        &(hs_pass_rows){.users = {.n_users = r->n_users, .offset = t->history_offset},
+            .past = t->past,
+            .candidates = t->n_candidates > 0 ? t->candidate_offset : NULL},
+        err));
     HS_TRY(embed(pass, &s, err));
-    hs_pass_trace(pass, -1, "x0", s.x);
+    HS_TRY(hs_pass_trace(pass, -1, "x0", s.x, err));
     for (int64_t l = 0; l < c->num_blocks; l++)
         HS_TRY(run_layer(pass, l, r, &s, err));
     if (t->n_candidates == 0)
-        return HSTU_OK;
+        return hs_op_end(pass->dev, (hs_mat){.data = NULL}, err);
     HS_TRY(hs_op_l2_norm(pass->dev,
         &(hs_l2_norm_args){.out = s.embedding,
             .x = hs_mat_rows(s.x, t->n_history, t->n_candidates),
             .eps = (float)c->l2_norm_eps,
             .bf16 = pass->model->bf16},
         err));
-    hs_pass_trace(pass, -1, "final_embedding", s.embedding);
-    HS_TRY(predict(pass, &s, hs_mat_rows(logits, t->first, t->n_candidates), err));
-    hs_pass_trace(pass, -1, "logits", logits);
-    return HSTU_OK;
+    HS_TRY(hs_pass_trace(pass, -1, "final_embedding", s.embedding, err));
+    HS_TRY(predict(pass, &s, out, err));
+    HS_TRY(hs_pass_trace(pass, -1, "logits", out, err));
+    return hs_op_end(pass->dev, out, err);
 }
 
 /* Candidates join their histories' pass. Many of one user come in groups behind it, to which the pages of every layer are left. */

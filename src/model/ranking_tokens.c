@@ -100,6 +100,7 @@ void hs_ranking_add_history(const hs_pass *pass, const hs_ranking_request *r, hs
         t->history_offset[b + 1] = at;
     }
     t->n_history = at;
+    t->past = r->reused;
 }
 
 /* All candidates share the position behind the history; long histories share the table's last row. */
@@ -126,5 +127,6 @@ void hs_ranking_add_candidates(
 void hs_ranking_leave_history(const hs_ranking_request *r, hs_ranking_tokens *t)
 {
     t->n_history = 0;
+    t->past = r->history;
     memset(t->history_offset, 0, (size_t)(r->n_users + 1) * sizeof *t->history_offset);
 }

@@ -18,6 +18,7 @@ typedef struct hs_ranking_request {
  * all. */
 typedef struct hs_ranking_tokens {
     int64_t n_history, first, n_candidates;
+    const int64_t *past;                        /* [n_users]: history tokens of earlier passes */
     int64_t *history_offset, *candidate_offset; /* [n_users + 1] */
     const void **row;                           /* [n]: the token's table row, NULL where the table lacks it */
     int64_t *position;                          /* [n] */

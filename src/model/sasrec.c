@@ -38,14 +38,14 @@ static hstu_status finish_layer(
         },
         err));
     HS_TRY(hs_op_linear(dev, &(hs_linear_args){.out = s.m, .x = s.attn, .w = w->out, .bias = w->out_bias}, err));
-    hs_pass_trace(pass, l, "mha_out", s.m);
+    HS_TRY(hs_pass_trace(pass, l, "mha_out", s.m, err));
     HS_TRY(hs_op_layer_norm(dev, &(hs_layer_norm_args){.out = s.y, .x = s.m, .add = s.qn, .eps = layer_norm_eps}, err));
-    hs_pass_trace(pass, l, "ffn_in", s.y);
+    HS_TRY(hs_pass_trace(pass, l, "ffn_in", s.y, err));
     HS_TRY(hs_op_linear(
         dev, &(hs_linear_args){.out = s.hidden, .x = s.y, .w = w->ffn1, .bias = w->ffn1_bias, .act = act}, err));
     HS_TRY(hs_op_linear(
         dev, &(hs_linear_args){.out = x, .x = s.hidden, .w = w->ffn2, .bias = w->ffn2_bias, .residual = s.y}, err));
-    hs_pass_trace(pass, l, "ffn_out", x);
+    HS_TRY(hs_pass_trace(pass, l, "ffn_out", x, err));
     return HSTU_OK;
 }
 

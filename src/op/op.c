@@ -30,6 +30,34 @@ void hs_op_parallel(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i),
     dev->table->parallel(dev, n, fn, ctx);
 }
 
+hstu_status hs_op_begin(hs_device *dev, const hs_pass_rows *rows, hstu_error *err)
+{
+    const char *op = "begin";
+    HS_TRY(hs_op_check_range(op, "the number of users", rows->users.n_users, 0, HS_OP_MAX_ELEMENTS, err));
+    HS_TRY(hs_op_check_pointer(op, "the users' offsets", rows->users.offset, 1, err));
+    HS_TRY(hs_op_check_users(op, &rows->users, rows->users.offset[rows->users.n_users], err));
+    for (int64_t b = 0; rows->past && b < rows->users.n_users; b++)
+        HS_TRY(hs_op_check_range(op, "a user's tokens before the pass", rows->past[b], 0, HS_OP_MAX_ELEMENTS, err));
+    if (rows->candidates) {
+        const hs_jagged candidates = {.n_users = rows->users.n_users, .offset = rows->candidates};
+        HS_TRY(hs_op_check_users(op, &candidates, rows->candidates[rows->users.n_users], err));
+    }
+    return dev->table->begin(dev, rows, err);
+}
+
+hstu_status hs_op_show(hs_device *dev, const hs_show_args *a, hstu_error *err)
+{
+    HS_TRY(hs_op_check_mat("show", "the matrix", &a->m, -1, -1, err));
+    return dev->table->show(dev, a, err);
+}
+
+hstu_status hs_op_end(hs_device *dev, hs_mat result, hstu_error *err)
+{
+    if (result.data)
+        HS_TRY(hs_op_check_mat("end", "the result", &result, -1, -1, err));
+    return dev->table->end(dev, result, err);
+}
+
 hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
 {
     const char *op = "embed";

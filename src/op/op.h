@@ -11,6 +11,11 @@ hstu_status hs_op_pack(hs_device *dev, hs_packed **out, const float *w, int64_t 
 void hs_op_pack_free(hs_device *dev, hs_packed *w); /* w may be NULL */
 void hs_op_parallel(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i), void *ctx);
 
+/* Around the operations of a forward pass. */
+hstu_status hs_op_begin(hs_device *dev, const hs_pass_rows *rows, hstu_error *err);
+hstu_status hs_op_show(hs_device *dev, const hs_show_args *a, hstu_error *err);
+hstu_status hs_op_end(hs_device *dev, hs_mat result, hstu_error *err);
+
 hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err);
 hstu_status hs_op_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err);
 hstu_status hs_op_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err);

@@ -11,6 +11,7 @@
 #include "base/reserve.h"
 #include "base/system.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -130,6 +131,34 @@ static void test_bf16_rounding(void **state)
         }
     }
     assert_int_equal(hs_f32_to_bf16(3.40282347e+38f), 0x7f80); /* FLT_MAX is nearer to 2^128 */
+}
+
+/* Around the middle between each half and the next: below it, in it, above it; 2^16 stands in for infinity. */
+static void test_f16_rounding(void **state)
+{
+    (void)state;
+    for (uint16_t low = 0; low < 0x7c00; low++) {
+        const float next = low == 0x7bff ? 65536.0f : hs_f16_to_f32((uint16_t)(low + 1));
+        const float middle = 0.5f * (hs_f16_to_f32(low) + next);
+        const uint16_t up = low + 1;
+        assert_int_equal(hs_f32_to_f16(hs_f16_to_f32(low)), low);
+        assert_int_equal(hs_f32_to_f16(nextafterf(middle, 0.0f)), low);
+        assert_int_equal(hs_f32_to_f16(middle), low % 2 ? up : low);
+        assert_int_equal(hs_f32_to_f16(nextafterf(middle, 1e9f)), up);
+        assert_int_equal(hs_f32_to_f16(-middle), 0x8000 | (low % 2 ? up : low));
+    }
+    assert_int_equal(hs_f32_to_f16(hs_f16_to_f32(0x7c00)), 0x7c00);
+    assert_int_equal(hs_f32_to_f16(hs_f16_to_f32(0xfc00)), 0xfc00);
+    assert_int_equal(hs_f32_to_f16(3.4e38f), 0x7c00);
+    assert_int_equal(hs_f32_to_f16(1e-45f), 0);
+    static const uint32_t nans[] = {0x7f800001, 0xff800001, 0x7fc00000, 0xffffffff, 0x7f802000};
+    for (size_t i = 0; i < sizeof nans / sizeof *nans; i++) {
+        float value;
+        memcpy(&value, &nans[i], sizeof value);
+        const uint16_t found = hs_f32_to_f16(value);
+        assert_true(hs_f16_to_f32(found) != hs_f16_to_f32(found));
+        assert_int_equal(found >> 15, nans[i] >> 31); /* keeps its sign */
+    }
 }
 
 /* The published known-answer vectors of Philox4x32-10 (Random123, kat_vectors). */
@@ -387,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_arena_keeps_its_limit),
         cmocka_unit_test(test_dynbuf_keeps_its_limit),
         cmocka_unit_test(test_half_values),
+        cmocka_unit_test(test_f16_rounding),
         cmocka_unit_test(test_bf16_rounding),
         cmocka_unit_test(test_random_known_answers),
         cmocka_unit_test(test_json_is_strict),

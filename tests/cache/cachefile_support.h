@@ -65,7 +65,7 @@ static inline int64_t ask(hs_cache *cache, const story *s)
     hs_cache_lease lease;
     const hs_cache_history history = history_of(s);
     rows_of(s, row);
-    hs_cache_acquire(cache, &history, s->n_tokens, &lease, page);
+    hs_cache_acquire(cache, &history, s->n_tokens, &lease, page, NULL);
     const int64_t reused = lease.reused;
     assert_int_equal(right_rows(page, row, reused), reused);
     if (lease.writes)

@@ -28,7 +28,7 @@ static void start_most(hs_cache *cache, visit *v, story s, int64_t most_reused)
     *v = (visit){.s = s};
     const hs_cache_history history = history_of(&v->s);
     rows_of(&v->s, v->row);
-    hs_cache_acquire(cache, &history, most_reused, &v->lease, v->page);
+    hs_cache_acquire(cache, &history, most_reused, &v->lease, v->page, NULL);
     const int64_t reused = v->lease.reused, n_given = v->lease.writes ? pages_of(s.n_tokens) : pages_of(reused);
     for (int64_t i = 0; i < pages_of(s.n_tokens); i++) {
         assert_int_equal(v->page[i] != NULL, i < n_given);
@@ -153,7 +153,7 @@ static void test_a_million_users_fit(void **state)
         hs_cache_lease lease;
         char *page;
         const hs_cache_history h = {.user_id = user, .head = head, .word = word, .n_tokens = 32};
-        hs_cache_acquire(cache, &h, 32, &lease, &page);
+        hs_cache_acquire(cache, &h, 32, &lease, &page, NULL);
         assert_true(lease.writes);
         hs_cache_commit(cache, &lease, &h);
     }

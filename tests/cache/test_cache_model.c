@@ -1,9 +1,10 @@
 /* The cache against a plain model of it, as a state machine: random requests of thousands of users, several open at
  * a time, their histories growing, shrinking, edited and slid, under budgets of few pages. After each step what the
- * cache gave, evicted and counted is what the model says, and every row is the one that its words stand for. */
+ * cache gave, evicted and counted is what the model says, and every row is the one that its words stand for. Stamps are
+ * held against a device that remembers all that it has seen, over all caches. */
 #include "cache/kvcache.h"
 
-#include "cache_support.h"
+#include "stamp_support.h"
 
 enum { USERS = 3000, HOT_USERS = 6, OPEN_MOST = 5, LENGTH_MOST = 190, MODEL_ENTRIES = 256, STEPS = 50000 };
 
@@ -23,6 +24,7 @@ typedef struct open_request {
     uint64_t row[TOKENS_MOST];
     hs_cache_lease lease;
     char *page[TOKENS_MOST / PAGE_TOKENS];
+    uint64_t stamp[TOKENS_MOST / PAGE_TOKENS];
     model_entry *entry;
 } open_request;
 
@@ -35,6 +37,8 @@ typedef struct machine {
     open_request request[OPEN_MOST];
     hs_cache_stats expected; /* the counters */
 } machine;
+
+static memory device;
 
 /* ---- The model --------------------------------------------------------------------------------------------------- */
 
@@ -272,13 +276,16 @@ static void step_acquire(machine *m, open_request *r)
     const hs_cache_history history = history_of(&r->s);
     const hs_cache_lease want = model_acquire(m, r, most_reused);
     rows_of(&r->s, r->row);
-    hs_cache_acquire(m->cache, &history, most_reused, &r->lease, r->page);
+    hs_cache_acquire(m->cache, &history, most_reused, &r->lease, r->page, r->stamp);
     assert_int_equal(r->lease.reused, want.reused);
     assert_int_equal(r->lease.writes, want.writes);
     assert_int_equal(r->lease.entry != 0, r->entry != NULL);
     for (int64_t i = 0; i < pages_of(n); i++)
         assert_int_equal(r->page[i] != NULL, i < pages_of(want.writes ? n : want.reused));
     assert_int_equal(right_rows(r->page, r->row, want.reused), want.reused);
+    look(&device, &r->lease, n, r->page, r->stamp);
+    if (device.complaint)
+        fail_msg("%s", device.complaint);
     if (want.writes) /* rows that come to nothing unless they are committed */
         for (int64_t i = want.reused; i < n; i++)
             memset(r->page[i / PAGE_TOKENS] + i % PAGE_TOKENS * 8, 0xee, 8);
@@ -291,6 +298,7 @@ static void step_end(machine *m, open_request *r)
     assert_int_equal(right_rows(r->page, r->row, r->lease.reused), r->lease.reused);
     if (commits && r->lease.writes)
         fill_rows(r->page, r->row, r->lease.reused, r->s.n_tokens);
+    look_away(&device, &r->lease, r->s.n_tokens, r->page, r->stamp);
     model_end(m, r, commits);
     if (commits)
         hs_cache_commit(m->cache, &r->lease, &history);
@@ -323,8 +331,10 @@ static void step(machine *m)
     }
 }
 
-static void run(int64_t n_pages, uint64_t seed)
+/* Also what a device saves that knows all that it has seen: at least that share of the committed tokens. */
+static void run(int64_t n_pages, uint64_t seed, double least_known)
 {
+    device.n_known = device.n_new = 0;
     machine *m = calloc(1, sizeof *m);
     assert_non_null(m);
     *m = (machine){.cache = open_pages((uint64_t)n_pages), .n_pages = n_pages, .random = seed};
@@ -352,6 +362,7 @@ static void run(int64_t n_pages, uint64_t seed)
     hs_cache_stats s;
     hs_cache_get_stats(m->cache, &s);
     assert_int_equal(s.n_held, 0);
+    assert_true((double)device.n_known >= least_known * (double)(device.n_known + device.n_new));
     hs_cache_close(m->cache);
     free(m->user);
     free(m);
@@ -360,25 +371,25 @@ static void run(int64_t n_pages, uint64_t seed)
 static void test_four_pages(void **state)
 {
     (void)state;
-    run(4, 1); /* fewer than the longest histories need */
+    run(4, 1, 0.2); /* fewer than the longest histories need */
 }
 
 static void test_ten_pages(void **state)
 {
     (void)state;
-    run(10, 2);
+    run(10, 2, 0.15);
 }
 
 static void test_forty_pages(void **state)
 {
     (void)state;
-    run(40, 3);
+    run(40, 3, 0.4);
 }
 
 static void test_two_hundred_pages(void **state)
 {
     (void)state;
-    run(200, 4);
+    run(200, 4, 0.4);
 }
 
 int main(void)
@@ -389,5 +400,7 @@ int main(void)
         cmocka_unit_test(test_forty_pages),
         cmocka_unit_test(test_two_hundred_pages),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    forget(&device);
+    return failed;
 }

@@ -1,14 +1,18 @@
 /* Eight threads at one small cache: requests of few users whose histories share prefixes, while users are dropped,
- * evicted and walked over as a save does. Every row that is read is the one that its words stand for. Meant for the
- * thread sanitizer. */
+ * evicted and walked over as a save does. Every row that is read is the one that its words stand for, and stamps keep
+ * their promise to a device that sees half of all requests. Meant for the thread sanitizer. */
 #include "cache/kvcache.h"
 
-#include "cache_support.h"
+#include "stamp_support.h"
 
 #include <pthread.h>
 #include <sched.h>
 
 enum { THREADS = 8, ROUNDS = 10000, USERS = 5, LENGTH_MOST = 190, PAGES = 14 };
+
+/* Half of the requests alone, so that its lock does not hide what the cache's own does not order. */
+static memory device;
+static pthread_mutex_t device_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 typedef struct worker {
     hs_cache *cache;
@@ -37,18 +41,30 @@ static void check_rows(worker *w, char *const *page, int64_t n_tokens)
     w->n_wrong_rows += right_rows(page, w->row, n_tokens) != n_tokens;
 }
 
+static void show(void (*act)(memory *, const hs_cache_lease *, int64_t, char *const *, const uint64_t *),
+    const hs_cache_lease *lease, int64_t n_tokens, char *const *page, const uint64_t *stamp)
+{
+    (void)pthread_mutex_lock(&device_mutex);
+    act(&device, lease, n_tokens, page, stamp);
+    (void)pthread_mutex_unlock(&device_mutex);
+}
+
 static void request_once(worker *w)
 {
     hs_cache_lease lease;
     char *page[TOKENS_MOST / PAGE_TOKENS];
+    uint64_t stamp[TOKENS_MOST / PAGE_TOKENS];
     make_story(w);
     rows_of(&w->s, w->row);
     const hs_cache_history history = history_of(&w->s);
     const int64_t n = history.n_tokens;
-    hs_cache_acquire(w->cache, &history, n - below(&w->random, 2), &lease, page);
+    hs_cache_acquire(w->cache, &history, n - below(&w->random, 2), &lease, page, stamp);
     const int64_t n_given = lease.writes ? pages_of(n) : pages_of(lease.reused);
+    const bool is_seen = below(&w->random, 2);
+    if (is_seen)
+        show(look, &lease, n, page, stamp);
     for (int64_t i = 0; i < pages_of(n); i++) {
-        w->n_wrong_pages += (page[i] != NULL) != (i < n_given);
+        w->n_wrong_pages += (page[i] != NULL) != (i < n_given) || (stamp[i] != 0) != (i < n_given);
         if (!page[i])
             page[i] = w->own[i];
     }
@@ -62,6 +78,8 @@ static void request_once(worker *w)
     if (below(&w->random, 2))
         (void)sched_yield();
     check_rows(w, page, n);
+    if (is_seen)
+        show(look_away, &lease, n, page, stamp);
     if (below(&w->random, 8)) {
         w->n_stored += lease.writes;
         hs_cache_commit(w->cache, &lease, &history);
@@ -144,6 +162,10 @@ static void test_eight_threads(void **state)
         sum.n_stored += w[i].n_stored;
     }
     check_cache(cache);
+    if (device.complaint)
+        fail_msg("%s", device.complaint);
+    assert_true(device.n_known > 0 && device.n_new > 0);
+    forget(&device);
     hs_cache_get_stats(cache, &s);
     assert_true(
         s.n_requests == sum.n_requests && s.n_tokens == sum.n_tokens && s.n_reused_tokens == sum.n_reused_tokens);

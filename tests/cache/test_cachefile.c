@@ -129,8 +129,8 @@ static void test_leases_under_way(void **state)
     const story read = make_story(2, 34), written = make_story(3, 90);
     const hs_cache_history read_history = history_of(&read), written_history = history_of(&written);
     hs_cache_loaded loaded;
-    hs_cache_acquire(cache, &read_history, 34, &reads, page);
-    hs_cache_acquire(cache, &written_history, 90, &writes, page);
+    hs_cache_acquire(cache, &read_history, 34, &reads, page, NULL);
+    hs_cache_acquire(cache, &written_history, 90, &writes, page, NULL);
     assert_true(!reads.writes && reads.reused == 34 && writes.writes);
     save(cache);
     hs_cache_release(cache, &reads);
@@ -251,7 +251,7 @@ static void *serve(void *ctx)
         hs_cache_lease lease;
         const hs_cache_history history = history_of(&asked);
         rows_of(&asked, row);
-        hs_cache_acquire(s->cache, &history, asked.n_tokens, &lease, page);
+        hs_cache_acquire(s->cache, &history, asked.n_tokens, &lease, page, NULL);
         if (right_rows(page, row, lease.reused) != lease.reused)
             return s;
         if (lease.writes)

@@ -33,7 +33,7 @@ static void add_user(hs_cache *cache, int64_t user_id)
     const hs_cache_history history = {.user_id = user_id, .word = word, .n_tokens = N_TOKENS};
     hs_cache_lease lease;
     char *page[1];
-    hs_cache_acquire(cache, &history, N_TOKENS, &lease, page);
+    hs_cache_acquire(cache, &history, N_TOKENS, &lease, page, NULL);
     assert_true(lease.writes);
     hs_cache_commit(cache, &lease, &history);
 }

@@ -13,7 +13,7 @@ fresh() {
     mkdir -p "$work/tree/src/base" "$work/tree/src/data" "$work/tree/cli" "$work/tree/docs" "$work/tree/include/hstu"
     cd "$work/tree"
     mkdir cmake scripts tools tests examples .ci
-    touch CMakeLists.txt Makefile README.md NOTICE
+    touch CMakeLists.txt Makefile README.md CONTRIBUTING.md NOTICE
     cp "$tree/.clang-format" .
     printf 'base:\ndata: base\ncli: base\nhstu/status.h: all\n<zlib.h>: data\n' >docs/layers.txt
     printf '/* A public header. */\n#include <stdint.h>\ntypedef int32_t hstu_thing;\n' >include/hstu/status.h

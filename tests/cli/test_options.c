@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS, BATCH_SIZE, CHECKPOINT, DTYPE, TOP_K, FILTER_SEEN, QUIET, OFFSET, ROOM, N_OPTIONS };
+enum { STEPS, BATCH_SIZE, CHECKPOINT, DTYPE, TOP_K, FILTER_SEEN, QUIET, OFFSET, ROOM, LABEL, N_OPTIONS };
 
 static const hs_option table[N_OPTIONS] = {
     [STEPS] = {"steps", HS_OPTION_INT, "N", NULL, "all", 1, 1000, "batches"},
@@ -22,6 +22,7 @@ static const hs_option table[N_OPTIONS] = {
     [QUIET] = {"quiet", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "no bar"},
     [OFFSET] = {"offset", HS_OPTION_INT, "N", "0", NULL, INT64_MIN, INT64_MAX, "any number"},
     [ROOM] = {"room", HS_OPTION_SIZE, "SIZE", "1KiB", NULL, 10, INT64_MAX, "bytes"},
+    [LABEL] = {"label", HS_OPTION_TEXTS, "KEY=VALUE", NULL, NULL, 0, 0, "words"},
 };
 
 static const hs_verb verb = {
@@ -40,7 +41,7 @@ static const hs_verb files_verb = {.name = "convert",
     .n_options = N_OPTIONS,
     .example = "hstu convert x y"};
 
-enum { MAX_ARGUMENTS = 12 };
+enum { MAX_ARGUMENTS = 20 };
 
 /* Splits `line` at blanks. */
 static hstu_status parse_for(const hs_verb *of, hs_options *out, const char *line, hstu_error *err)
@@ -178,6 +179,32 @@ static void test_sizes(void **state)
     }
 }
 
+static void test_repeated_texts(void **state)
+{
+    (void)state;
+    hs_options o = good("--label a=1,2 --steps 3 --label=b=2 --label a=1,2");
+    const hs_option_value *label = &o.value[LABEL];
+    assert_true(label->given);
+    assert_int_equal(label->n_list, 3);
+    assert_string_equal(label->texts[0], "a=1,2");
+    assert_string_equal(label->texts[1], "b=2");
+    assert_string_equal(label->texts[2], "a=1,2");
+    assert_int_equal(o.value[STEPS].number, 3);
+    assert_false(good("").value[LABEL].given);
+    assert_int_equal(good("").value[LABEL].n_list, 0);
+    bad("--label a=1 --label", "option --label wants KEY=VALUE, found the end of the command line");
+    bad("--label a=1 --label --quiet", "option --label wants KEY=VALUE, found the option '--quiet'");
+    bad("--label a=1 --label=", "option --label wants KEY=VALUE, found nothing");
+    char line[256] = "", *end = line;
+    for (int i = 0; i < HS_MAX_OPTION_VALUES; i++)
+        end += sprintf(end, "--label=%d ", i);
+    o = good(line);
+    assert_int_equal(o.value[LABEL].n_list, HS_MAX_OPTION_VALUES);
+    assert_string_equal(o.value[LABEL].texts[HS_MAX_OPTION_VALUES - 1], "15");
+    (void)sprintf(end, "--label=x");
+    bad(line, "option --label may be given 16 times, found more");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -274,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_switch),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_repeated_texts),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_suggestions),
         cmocka_unit_test(test_operand),

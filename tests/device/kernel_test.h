@@ -101,7 +101,7 @@ static inline hs_device *device_new(int i, int threads)
     hs_device *dev = NULL;
     hstu_error err = {0};
     assert_int_equal(setenv("HSTU_ISA", hs_cpu_kernels_at(i)->isa, 1), 0);
-    if (hs_device_open(&dev, "cpu", threads, &err) != HSTU_OK)
+    if (hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = threads}, &err) != HSTU_OK)
         fail_msg("%s", err.msg);
     assert_string_equal(dev->isa, hs_cpu_kernels_at(i)->isa);
     return dev;

@@ -7,7 +7,7 @@ static void check_refused(const char *name, int threads, hstu_status status, con
 {
     hs_device *dev = NULL;
     hstu_error err = {0};
-    assert_int_equal(hs_device_open(&dev, name, threads, &err), status);
+    assert_int_equal(hs_device_open(&dev, &(hs_device_options){.name = name, .threads = threads}, &err), status);
     assert_null(dev);
     assert_int_equal(err.code, status);
     if (!strstr(err.msg, part))
@@ -23,7 +23,7 @@ static void test_open(void **state)
     check_refused("cpu", -1, HSTU_EINVAL, "-1");
     check_refused("cpu", 100000, HSTU_EINVAL, "100000");
     hs_device *dev = NULL;
-    assert_int_equal(hs_device_open(&dev, "cpu", 0, NULL), HSTU_OK);
+    assert_int_equal(hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 0}, NULL), HSTU_OK);
     assert_string_equal(dev->name, "cpu");
     assert_true(dev->n_threads >= 1);
     hs_device_close(dev);
@@ -47,7 +47,7 @@ static void test_isa(void **state)
     }
     hs_device *dev = NULL;
     assert_int_equal(setenv("HSTU_ISA", "", 1), 0);
-    assert_int_equal(hs_device_open(&dev, "cpu", 2, NULL), HSTU_OK);
+    assert_int_equal(hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 2}, NULL), HSTU_OK);
     assert_string_equal(dev->isa, best);
     assert_int_equal(dev->n_threads, 2);
     hs_device_close(dev);

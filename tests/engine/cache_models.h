@@ -107,29 +107,35 @@ static inline const cache_variant *find_variant(const char *name)
     return NULL;
 }
 
-static inline hstu_model *open_variant(const cache_variant *v, int threads, uint64_t seed)
+/* options: all but what the variant says and where its configuration lies. */
+static inline hstu_model *open_variant_with(const cache_variant *v, hstu_model_options *options)
 {
     hstu_model *model = NULL;
     hstu_error err;
-    hstu_model_options options;
     char path[64];
     (void)snprintf(path, sizeof path, "/tmp/hstu_test_cache_%ld.json", (long)getpid());
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_true(fputs(v->config, file) >= 0);
     assert_int_equal(fclose(file), 0);
-    hstu_model_options_init(&options);
-    options.config = path;
-    options.threads = threads;
-    options.seed = seed;
-    options.max_item_id = options.max_user_id = ITEMS;
-    options.dtype = v->dtype ? v->dtype : "fp32";
-    options.kv_dtype = v->kv_dtype;
-    const hstu_status status = hstu_model_open(&model, NULL, &options, &err);
+    options->config = path;
+    options->max_item_id = options->max_user_id = ITEMS;
+    options->dtype = v->dtype ? v->dtype : "fp32";
+    options->kv_dtype = v->kv_dtype;
+    const hstu_status status = hstu_model_open(&model, NULL, options, &err);
     assert_int_equal(remove(path), 0);
     if (status != HSTU_OK)
         fail_msg("%s: %s", v->name, err.msg);
     return model;
+}
+
+static inline hstu_model *open_variant(const cache_variant *v, int threads, uint64_t seed)
+{
+    hstu_model_options options;
+    hstu_model_options_init(&options);
+    options.threads = threads;
+    options.seed = seed;
+    return open_variant_with(v, &options);
 }
 
 static inline hstu_session *open_session(const hstu_model *model, hstu_cache *cache)

@@ -12,10 +12,12 @@
 #include "base/alloc.h"
 #include "file/safetensors.h"
 #include "hstu/hstu.h"
+#include "hstu/npu.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define assert_ok(call, err)                                                                                           \
@@ -23,6 +25,59 @@
         if ((call) != HSTU_OK)                                                                                         \
             fail_msg("%s: %s", #call, (err)->msg);                                                                     \
     } while (0)
+
+/* HSTU_TEST_DEVICE names another device than the CPU, which then must pass the same cases; HSTU_TEST_NPU_OPTION an option of its
+ * provider, and HSTU_TEST_ORT the environment variable that holds the path of another build of ONNX Runtime. */
+static inline const char *golden_device(void)
+{
+    const char *name = getenv("HSTU_TEST_DEVICE");
+    return name && *name ? name : "cpu";
+}
+
+static inline bool golden_on_cpu(void)
+{
+    return strcmp(golden_device(), "cpu") == 0;
+}
+
+static inline void golden_options_init(hstu_model_options *options)
+{
+    static hstu_npu_options npu;
+    static const char *option[1];
+    hstu_npu_options_init(&npu);
+    option[0] = getenv("HSTU_TEST_NPU_OPTION");
+    npu.option = option;
+    npu.n_options = option[0] && *option[0];
+    if (getenv("HSTU_TEST_ORT"))
+        npu.ort_library = getenv(getenv("HSTU_TEST_ORT"));
+    hstu_model_options_init(options);
+    options->device = golden_device();
+    options->npu = &npu;
+}
+
+/* Prints why the device cannot be tried here, when no runtime is found. */
+static inline bool golden_skips(void)
+{
+    hstu_error err;
+    hstu_model_options options;
+    golden_options_init(&options);
+    if (getenv("HSTU_TEST_ORT") && !options.npu->ort_library)
+        (void)snprintf(err.msg, sizeof err.msg, "%s is not set", getenv("HSTU_TEST_ORT"));
+    else if (hstu_model_options_check(&options, &err) != HSTU_ENOENT)
+        return false;
+    printf("SKIPPED: device %s: %s\n", golden_device(), err.msg);
+    return true;
+}
+
+enum { GOLDEN_SKIPPED = 77 }; /* what ctest calls skipped */
+
+/* Runs a program's tests on the device that is to be tried. */
+#define golden_main(tests) (golden_skips() ? GOLDEN_SKIPPED : cmocka_run_group_tests(tests, NULL, NULL))
+
+/* The CPU's tolerance is 2e-6 of the largest value; other devices sum in other orders, and may be 1e-5 off. */
+static inline double golden_tolerance(void)
+{
+    return golden_on_cpu() ? 2e-6 : 1e-5;
+}
 
 static inline const char *golden_path(const char *folder, const char *file)
 {
@@ -147,6 +202,15 @@ static inline double largest_magnitude(const float *values, int64_t n)
     for (int64_t i = 0; i < n; i++)
         most = fmax(most, fabs((double)values[i]));
     return most;
+}
+
+/* Two runs of ours: bit for bit on the CPU. */
+static inline void assert_same(const char *what, const float *found, const float *expected, size_t n)
+{
+    if (golden_on_cpu())
+        assert_memory_equal(found, expected, n * sizeof *found);
+    else
+        assert_close(what, found, expected, (int64_t)n, 1e-5 * largest_magnitude(expected, (int64_t)n));
 }
 
 /* The golden files' rule for intermediate values: 1e-5 of the largest value. */

@@ -149,7 +149,7 @@ static inline void ranking_open(ranking_case *c, const char *folder, const ranki
     char path[1024];
     memset(c, 0, sizeof *c);
     scratch_open(&c->files);
-    hstu_model_options_init(&options);
+    golden_options_init(&options);
     options.dtype = o->dtype ? o->dtype : "fp32";
     options.config = ranking_config(&c->files, folder, o->more ? o->more : "\"contextual_mask\": false, ", o->n);
     (void)snprintf(path, sizeof path, "%s", golden_path(folder, o->checkpoint ? o->checkpoint : "checkpoint"));

@@ -17,7 +17,7 @@ static void open_case(decoder_case *c, const char *checkpoint, const char *dtype
     hstu_error err;
     hstu_model_options options;
     char path[1024];
-    hstu_model_options_init(&options);
+    golden_options_init(&options);
     options.dtype = dtype;
     (void)snprintf(path, sizeof path, "%s", golden_path("decoder/model_fp32", checkpoint));
     assert_ok(hstu_model_open(&c->model, path, &options, &err), &err);
@@ -254,5 +254,5 @@ int main(void)
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_positions),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return golden_main(tests);
 }

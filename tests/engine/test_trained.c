@@ -24,7 +24,7 @@ static bool open_trained(trained *t)
     }
     (void)snprintf(path, sizeof path, "%s/trained/kuairand-pure-hstu/checkpoint.pt", shared);
     (void)snprintf(config, sizeof config, "%s", golden_path("trained", "config.json"));
-    hstu_model_options_init(&options);
+    golden_options_init(&options);
     options.config = config;
     assert_ok(hstu_model_open(&t->model, path, &options, &err), &err);
     assert_ok(hstu_session_open(&t->session, t->model, &err), &err);
@@ -67,7 +67,7 @@ static void check_top50(const trained *t, const hs_statedict *samples, const gol
     assert_ok(hstu_recommend(t->session, &b->batch, K, &options, item, score, rank, &err), &err);
     int64_t *ids = golden_i64(samples, filter ? "top50_ids" : "unfiltered_top50_ids", &n);
     float *scores = golden_f32(samples, filter ? "top50_scores" : "unfiltered_top50_scores", &n);
-    assert_close("top-50 scores", score, scores, n, 2e-6);
+    assert_close("top-50 scores", score, scores, n, golden_tolerance());
     compare_list(filter ? "filtered" : "unfiltered", item, ids, scores, n, K);
     for (int u = 0; filter && u < USERS; u++) {
         const bool missed = rank[u] == 0 || rank[u] > HSTU_MAX_RANK;
@@ -94,7 +94,7 @@ static void test_samples(void **state)
     float *expected = golden_f32(&samples, "embedding", &n);
     float *emb = hs_calloc((size_t)n, sizeof *emb);
     assert_ok(hstu_encode(t.session, &b.batch, emb, (size_t)n, &err), &err);
-    assert_close("embedding", emb, expected, n, 2e-6);
+    assert_close("embedding", emb, expected, n, golden_tolerance());
     check_top50(&t, &samples, &b, true);
     check_top50(&t, &samples, &b, false);
     hs_free(expected);
@@ -292,5 +292,5 @@ int main(void)
         cmocka_unit_test(test_layers),
         cmocka_unit_test(test_evaluation),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return golden_main(tests);
 }

@@ -64,7 +64,7 @@ static void read_entry(hs_cache *c, uint32_t e)
     const hs_cache_history history = {
         .user_id = entry->user_id, .head = hs_cache_head(c, e), .word = word, .n_tokens = entry->n_tokens};
     hs_cache_lease lease;
-    hs_cache_acquire(c, &history, history.n_tokens, &lease, page);
+    hs_cache_acquire(c, &history, history.n_tokens, &lease, page, NULL);
     check(lease.entry == e && lease.reused == history.n_tokens && !lease.writes);
     volatile char sum = 0;
     for (int64_t i = 0; i < hs_cache_pages_of(c, history.n_tokens); i++)

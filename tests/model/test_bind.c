@@ -298,7 +298,7 @@ static hs_device *open_device(void)
 {
     hstu_error err;
     hs_device *dev = NULL;
-    if (hs_device_open(&dev, "cpu", 2, &err) != HSTU_OK)
+    if (hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 2}, &err) != HSTU_OK)
         fail_msg("%s", err.msg);
     return dev;
 }

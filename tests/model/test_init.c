@@ -19,7 +19,7 @@ static hs_device *open_device(int threads)
 {
     hstu_error err;
     hs_device *dev = NULL;
-    if (hs_device_open(&dev, "cpu", threads, &err) != HSTU_OK)
+    if (hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = threads}, &err) != HSTU_OK)
         fail_msg("%s", err.msg);
     return dev;
 }

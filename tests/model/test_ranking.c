@@ -77,7 +77,7 @@ static void check_ids(bool bf16)
     static const int64_t length[] = {3, 0, 1}, place[] = {0, 3, 3};
     static const int64_t lengths[] = {1, 2, 0, 0, 0, 0, 0, 0, 1};
     hstu_batch batch = users;
-    assert_int_equal(hs_device_open(&dev, "cpu", 1, &err), HSTU_OK);
+    assert_int_equal(hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 1}, &err), HSTU_OK);
     make_model(&one, dev, "", "", bf16);
     make_model(&three, dev, ", \"b\", \"c\"", ", \"b\": \"user\", \"c\": \"user\"", bf16);
     batch.context_length = length;
@@ -115,7 +115,7 @@ static void test_users_without_tokens(void **state)
     static const int64_t length[] = {3, 0, 1}, place[] = {0, 3, 3};
     hstu_batch batch = users;
     (void)state;
-    assert_int_equal(hs_device_open(&dev, "cpu", 1, &err), HSTU_OK);
+    assert_int_equal(hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 1}, &err), HSTU_OK);
     make_model(&model, dev, "", "", false);
     batch.context_length = length;
     const hs_ranking_input in = {

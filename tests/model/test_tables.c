@@ -99,7 +99,7 @@ static hs_device *open_device(void)
 {
     hstu_error err;
     hs_device *dev = NULL;
-    assert_int_equal(hs_device_open(&dev, "cpu", 1, &err), HSTU_OK);
+    assert_int_equal(hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 1}, &err), HSTU_OK);
     return dev;
 }
 

@@ -19,7 +19,7 @@ static hstu_error err;
 static int open_device(void **state)
 {
     (void)state;
-    return hs_device_open(&dev, "cpu", 2, NULL) == HSTU_OK ? 0 : -1;
+    return hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 2}, NULL) == HSTU_OK ? 0 : -1;
 }
 
 static int close_device(void **state)

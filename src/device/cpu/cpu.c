@@ -37,12 +37,34 @@ static void cpu_parallel(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_
     hs_cpu_pool_run(((hs_cpu *)dev)->pool, n, run_user_task, &t);
 }
 
+static hstu_status cpu_begin(hs_device *dev, const hs_pass_rows *rows, hstu_error *err)
+{
+    (void)dev, (void)rows, (void)err;
+    return HSTU_OK;
+}
+
+static hstu_status cpu_show(hs_device *dev, const hs_show_args *a, hstu_error *err)
+{
+    (void)dev, (void)err;
+    a->stage(a->ctx, a->name, a->m);
+    return HSTU_OK;
+}
+
+static hstu_status cpu_end(hs_device *dev, hs_mat result, hstu_error *err)
+{
+    (void)dev, (void)result, (void)err;
+    return HSTU_OK;
+}
+
 static const hs_device_table TABLE = {
     .close = cpu_close,
     .pack = hs_cpu_pack,
     .pack_free = hs_cpu_pack_free,
     .pack_size = hs_cpu_pack_size,
     .parallel = cpu_parallel,
+    .begin = cpu_begin,
+    .show = cpu_show,
+    .end = cpu_end,
     .embed = hs_cpu_embed,
     .layer_norm = hs_cpu_layer_norm,
     .norm_gate = hs_cpu_norm_gate,
@@ -116,5 +138,21 @@ hstu_status hs_cpu_open(hs_device **out, int threads, hstu_error *err)
     cpu->kernels = kernels;
     cpu->base = (hs_device){.table = &TABLE, .name = "cpu", .isa = kernels->isa, .n_threads = n_threads};
     *out = &cpu->base;
+    return HSTU_OK;
+}
+
+/* Packed weights fit one set of kernels. */
+hstu_status hs_cpu_join(hs_device **out, const hs_device *dev, int threads, hstu_error *err)
+{
+    hs_device *joined = NULL;
+    HS_TRY(hs_cpu_open(&joined, threads, err));
+    if (strcmp(joined->isa, dev->isa) != 0) {
+        hs_fail(err, HSTU_EDEVICE, 0,
+            "the model was opened for %s kernels, but a session opened now would use %s kernels", dev->isa,
+            joined->isa);
+        cpu_close(joined);
+        return HSTU_EDEVICE;
+    }
+    *out = joined;
     return HSTU_OK;
 }
