@@ -167,9 +167,10 @@ HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
 HSTU_API hstu_status hstu_session_set_micro_batch(hstu_session *session, int64_t n, hstu_error *err);
 
 /* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names the user, what was expected and what was
- * found; HSTU_ENOMEM; HSTU_EDEVICE and HSTU_EUNSUP when an NPU fails, or declines an operator. Outputs are untouched on failure and
- * the session stays usable, here and below. A user's answer is the same, bit for bit, alone or in any batch and on any number of
- * threads; on an NPU, which pads users who share a pass, as far as its arithmetic allows. */
+ * found; HSTU_EFORMAT when an embedding comes out as no finite number; HSTU_ENOMEM; HSTU_EDEVICE and HSTU_EUNSUP when an NPU fails,
+ * or declines an operator. Outputs are untouched on failure and the session stays usable, here and below. A user's answer is the
+ * same, bit for bit, alone or in any batch and on any number of threads; on an NPU, which pads users who share a pass, as far as
+ * its arithmetic allows. */
 HSTU_API hstu_status hstu_encode(
     hstu_session *session, const hstu_batch *batch, float *out, size_t out_len, hstu_error *err);
 /* The k best candidates, best first, ties to the smaller id. item, score [n_users, k]; places without a candidate hold -1

@@ -23,7 +23,7 @@ hstu_status hs_device_open(hs_device **out, const hs_device_options *options, hs
 
 hstu_status hs_device_join(hs_device **out, const hs_device *dev, int threads, hstu_error *err)
 {
-    return hs_npu_is(dev) ? hs_npu_join(out, dev, err) : hs_cpu_join(out, dev, threads, err);
+    return hs_npu_is(dev) ? hs_npu_join(out, dev, threads, err) : hs_cpu_join(out, dev, threads, err);
 }
 
 void hs_device_close(hs_device *dev)

@@ -101,7 +101,7 @@ static hstu_status write_graph(const hstu_model *model, const shape *s, hs_outfi
     hstu_cache *cache = NULL;
     hstu_status status = HSTU_OK;
     HS_TRY_GOTO(hstu_session_open(&session, model, err));
-    if (s->cached)
+    if (!hs_pages_no_reuse(&model->model.config)) /* the rows that the graph computes are outputs, for later graphs */
         HS_TRY_GOTO(
             hs_synthetic_cache(&cache, model, s->n_users, hs_synthetic_tokens(&model->model.config, s->whole), err));
     session->cache = cache;

@@ -4,7 +4,6 @@
 #include "base/error.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 /* A checked batch, and where its logits go. */
@@ -33,7 +32,7 @@ static hstu_status rank_pass(const ranking *r, hs_lane *lane, size_t first, size
     const hs_mat out = hs_mat_of(r->logits + cand[first] * classes, cand[end] - cand[first], classes);
     hs_arena_reset(&lane->scratch);
     HS_TRY(hs_ranking_forward(r->model, lane->dev, &lane->scratch, &input, out, NULL, err));
-    hs_reuse_commit(r->reuse, first, end);
+    hs_reuse_commit(r->reuse, first, end, out.data, (size_t)(out.rows * out.cols));
     return HSTU_OK;
 }
 
@@ -52,20 +51,22 @@ static hstu_status rank_users(void *ctx, hs_lane *lane, size_t first, size_t end
     return HSTU_OK;
 }
 
-static hstu_status check_finite(const ranking *r, hstu_error *err)
+static hstu_status check_finite(const ranking *r, const hstu_model *model, hstu_error *err)
 {
     const hstu_batch *b = r->request->input.batch;
-    const int64_t classes = n_classes(&r->model->config);
-    for (size_t u = 0; u < b->n_users; u++) {
-        for (int64_t i = b->cand_offset[u] * classes; i < b->cand_offset[u + 1] * classes; i++) {
-            if (!isfinite(r->logits[i]))
-                return hs_fail(err, HSTU_EFORMAT, 0,
-                    "user %zu: logit %" PRId64 " of candidate %" PRId64 " (item %" PRId64
-                    ") is %g: rows of the embedding tables hold numbers that are not finite, or too large",
-                    u, i % classes, i / classes - b->cand_offset[u], b->cand_id[i / classes], (double)r->logits[i]);
-        }
-    }
-    return HSTU_OK;
+    const size_t classes = (size_t)n_classes(&r->model->config), n = (size_t)b->cand_offset[b->n_users] * classes;
+    const size_t at = hs_engine_find_not_finite(r->logits, n);
+    const int64_t candidate = (int64_t)(at / classes);
+    size_t user = 0;
+    if (at == n)
+        return HSTU_OK;
+    while (b->cand_offset[user + 1] <= candidate)
+        user++;
+    return hs_fail(err, HSTU_EFORMAT, 0,
+        "user %zu: logit %zu of candidate %" PRId64 " (item %" PRId64
+        ") is %g: rows of the embedding tables hold numbers that are not finite, or too large%s",
+        user, at % classes, candidate - b->cand_offset[user], b->cand_id[candidate], (double)r->logits[at],
+        model->dev->pads ? ", or the device computes wrong" : "");
 }
 
 /* Tokens as the cache knows them: their ids; in front how many ids each contextual feature has. */
@@ -135,7 +136,7 @@ static hstu_status rank_all(hstu_session *session, ranking *r, hstu_error *err)
         status = hs_engine_share(session, &work, err);
     }
     hs_reuse_end(&session->reuse);
-    return status == HSTU_OK ? check_finite(r, err) : status;
+    return status == HSTU_OK ? check_finite(r, session->model, err) : status;
 }
 
 hstu_status hstu_rank(hstu_session *session, const hstu_batch *batch, float *logits, size_t logits_len, hstu_error *err)

@@ -58,7 +58,7 @@ static hstu_status encode_users(void *ctx, hs_lane *lane, size_t first, size_t e
     input.kept = hs_reuse_kept(e->reuse, first);
     const hs_mat out = hs_mat_of(e->emb + (int64_t)first * dim, (int64_t)(end - first), dim);
     HS_TRY(hs_forward(e->model, lane->dev, &lane->scratch, &input, out, NULL, err));
-    hs_reuse_commit(e->reuse, first, end);
+    hs_reuse_commit(e->reuse, first, end, out.data, (size_t)(out.rows * out.cols));
     return HSTU_OK;
 }
 
@@ -125,11 +125,25 @@ static hstu_status encode(hstu_session *session, const hs_request *request, floa
     return status;
 }
 
+/* Weights are finite, but sums may be too large for the type that a device computes in. */
+static hstu_status check_finite(const hstu_session *s, size_t n_users, const float *emb, hstu_error *err)
+{
+    const size_t dim = (size_t)s->model->model.config.item_embedding_dim;
+    const size_t at = hs_engine_find_not_finite(emb, n_users * dim);
+    if (at == n_users * dim)
+        return HSTU_OK;
+    return hs_fail(err, HSTU_EFORMAT, 0,
+        "user %zu: element %zu of the embedding is %g on the device \"%.60s\": the weights are too large for it, or it "
+        "computes wrong",
+        at / dim, at % dim, (double)emb[at], s->model->device);
+}
+
 hstu_status hs_engine_embeddings(hstu_session *s, const hs_request *r, float **out, hstu_error *err)
 {
     const size_t n = r->batch->n_users * (size_t)s->model->model.config.item_embedding_dim;
     *out = hs_arena_alloc(&s->call, n, sizeof **out);
     if (!*out)
         return hs_fail_nomem(err, n * sizeof **out, "the user embeddings");
-    return encode(s, r, *out, err);
+    HS_TRY(encode(s, r, *out, err));
+    return check_finite(s, r->batch->n_users, *out, err);
 }

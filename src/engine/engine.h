@@ -161,8 +161,9 @@ void hs_reuse_words(const hs_config *config, int *per_token, int *head);
 hstu_status hs_reuse_begin(hstu_session *session, const hs_reuse_source *source, hstu_error *err);
 /* What users from `first` on bring to a pass, for hs_input.kept; NULL without a cache. */
 const hs_kept *hs_reuse_kept(const hs_reuse *reuse, size_t first);
-/* Users first .. end - 1 are computed: the cache keeps their rows. Any thread. */
-void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end);
+/* Users first .. end - 1 are computed: the cache keeps their rows, unless their answer [n] has what is no finite number. Any
+ * thread. */
+void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end, const float *answer, size_t n);
 /* Lets go of what was not committed. */
 void hs_reuse_end(hs_reuse *reuse);
 
@@ -174,6 +175,8 @@ hstu_status hs_engine_refuse_ranking(const hstu_session *session, hstu_error *er
 /* HSTU_EINVAL for a session of another device. */
 hstu_status hs_engine_require_npu(const hstu_session *session, hstu_error *err);
 
+/* The place of the first infinity or NaN; n without one. */
+size_t hs_engine_find_not_finite(const float *x, size_t n);
 /* A copy of the text, freed with hs_free. */
 hstu_status hs_engine_copy_text(char **out, const char *text, hstu_error *err);
 /* Room for n numbers in `arena`. */

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#include <math.h>
+
 void hs_reuse_words(const hs_config *config, int *per_token, int *head)
 {
     const bool timed = hs_config_uses_time(config);
@@ -96,9 +98,17 @@ const hs_kept *hs_reuse_kept(const hs_reuse *reuse, size_t first)
     return reuse->cache ? &reuse->kept[first] : NULL;
 }
 
-void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end)
+size_t hs_engine_find_not_finite(const float *x, size_t n)
 {
-    if (!reuse->cache)
+    size_t i = 0;
+    while (i < n && isfinite(x[i]))
+        i++;
+    return i;
+}
+
+void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end, const float *answer, size_t n)
+{
+    if (!reuse->cache || hs_engine_find_not_finite(answer, n) < n)
         return;
     const double start = hs_clock_s();
     for (size_t u = first; u < end; u++) {

@@ -42,6 +42,7 @@ void hs_ort_message(char *out, size_t out_bytes, const char *message)
         text = colon ? colon + 3 : text;
     }
     text = behind_last(text, "[ERROR] ");
+    text = behind_last(text, "Status Message: ");
     size_t n = 0;
     bool blank = true;
     for (text = behind_exceptions(text); *text && n + 1 < out_bytes;) {
@@ -243,7 +244,7 @@ hstu_status hs_ort_register(hs_ort_runtime *runtime, const char *path, hstu_erro
 
 const hs_ort_plugin *hs_ort_plugin_of(const hs_ort_runtime *runtime, const char *provider)
 {
-    for (int i = 0; i < runtime->n_plugins; i++) {
+    for (int i = 0; *provider && i < runtime->n_plugins; i++) { /* a plug-in without devices has no name */
         if (strcmp(runtime->plugin[i].provider, provider) == 0)
             return &runtime->plugin[i];
     }

@@ -203,13 +203,13 @@ hstu_status hs_npu_open(hs_device **out, const hs_device_options *o, hstu_error 
     return open_lane(out, root, o->threads, err);
 }
 
-hstu_status hs_npu_join(hs_device **out, const hs_device *dev, hstu_error *err)
+hstu_status hs_npu_join(hs_device **out, const hs_device *dev, int threads, hstu_error *err)
 {
     const hs_npu *npu = (const hs_npu *)dev;
     (void)pthread_mutex_lock(&npu->root->lock);
     npu->root->n_lanes++;
     (void)pthread_mutex_unlock(&npu->root->lock);
-    return open_lane(out, npu->root, npu->cpu->n_threads, err);
+    return open_lane(out, npu->root, threads, err);
 }
 
 bool hs_npu_is(const hs_device *dev)

@@ -13,7 +13,7 @@ enum { HS_NPU_MAX_GRAPHS = 64 };
 /* As hs_device_open, for the names "npu", "npu:...", "ort-cpu"; and for "onnx": a device without a runtime, whose passes only
  * become files (hs_npu_export). */
 hstu_status hs_npu_open(hs_device **out, const hs_device_options *options, hstu_error *err);
-hstu_status hs_npu_join(hs_device **out, const hs_device *dev, hstu_error *err);
+hstu_status hs_npu_join(hs_device **out, const hs_device *dev, int threads, hstu_error *err);
 bool hs_npu_is(const hs_device *dev);
 
 /* Counts of one device since it was opened or reset; graphs and compile_s of all that share them. */

@@ -1,5 +1,5 @@
 /* What the NPU device's own files share. A pass goes through them in this order:
- *   npu_record.c   operations become steps over numbered values; what changes from pass to pass is noted beside them
+ *   npu_record*.c  operations become steps over numbered values (npu_pass.c); what changes from pass to pass is noted beside them
  *   npu_plan.c     equal steps over an equal layout have been compiled before, or are now
  *   npu_lower*.c   steps become the nodes of a graph
  *   npu_feed.c     inputs are filled, the graph runs, outputs go where the pass wants them */
@@ -185,7 +185,7 @@ typedef struct npu_plan {
     hs_ort_session *session; /* NULL on a device without a runtime */
     int64_t n_nodes;
     int64_t n_users; /* instances, and the list of plans */
-    uint64_t used_at;
+    _Atomic uint64_t used_at;
     _Atomic bool evicted;
 } npu_plan;
 
@@ -229,7 +229,7 @@ typedef struct npu_root {
     hs_ort *ort; /* NULL: "onnx" */
     npu_plan *plan;
     int64_t n_plans, max_graphs, n_compiled, n_evicted;
-    uint64_t clock;
+    _Atomic uint64_t clock; /* not guarded */
     double compile_s;
     _Atomic bool no_top_k; /* the device has declined it */
 } npu_root;
@@ -249,7 +249,7 @@ typedef struct hs_npu {
     struct npu_search *search; /* npu_topk.c */
 } hs_npu;
 
-/* npu_record.c: one for each slot of the device's table. */
+/* npu_pass.c, npu_record*.c: one for each slot of the device's table. */
 hstu_status hs_npu_begin(hs_device *dev, const hs_pass_rows *rows, hstu_error *err);
 hstu_status hs_npu_record_show(hs_device *dev, const hs_show_args *a, hstu_error *err);
 hstu_status hs_npu_end(hs_device *dev, hs_mat result, hstu_error *err);

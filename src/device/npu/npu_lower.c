@@ -279,8 +279,9 @@ static void forget_shared(npu_lower *l)
 {
     l->newest = l->past = l->own = HS_NO_VALUE;
     for (int i = 0; i < NPU_N_ROWS; i++)
-        l->mask_past[i] = l->mask_own[i] = l->limit[i] = l->place[i] = l->distance[i] = HS_NO_VALUE;
-    for (int64_t i = 0; i < l->pass->n_biases; i++)
+        l->mask_past[i] = l->mask_own[i] = l->limit[i] = l->place[i] = l->distance_past[i] = l->distance_own[i] =
+            HS_NO_VALUE;
+    for (int64_t i = 0; i < 2 * l->pass->n_biases; i++)
         l->bucket[i] = HS_NO_VALUE;
 }
 
@@ -291,7 +292,7 @@ hstu_status hs_npu_lower(npu_plan *plan, const npu_pass *pass, hs_dtype compute,
     l.value = hs_alloc((size_t)pass->n_values + 1, sizeof *l.value);
     l.rows = hs_alloc((size_t)pass->n_values + 1, sizeof *l.rows);
     l.factor = hs_alloc((size_t)pass->n_values + 1, sizeof *l.factor);
-    l.bucket = hs_alloc((size_t)pass->n_biases + 1, sizeof *l.bucket);
+    l.bucket = hs_alloc(2 * (size_t)pass->n_biases + 1, sizeof *l.bucket);
     if (!l.g || !l.value || !l.rows || !l.factor || !l.bucket) {
         l.status = HSTU_ENOMEM;
     } else {

@@ -19,9 +19,9 @@ typedef struct npu_lower {
     int64_t n_attns; /* so far */
     /* Made when they are first wanted, HS_NO_VALUE before; by npu_rows of the queries. */
     hs_value newest, past, own, mask_past[NPU_N_ROWS], mask_own[NPU_N_ROWS], limit[NPU_N_ROWS], place[NPU_N_ROWS];
-    hs_value distance[NPU_N_ROWS]; /* of npu_bias: what a row's relative position looks up */
-    hs_value *bucket;              /* [pass->n_biases] */
-    hstu_status status;            /* of memory for inputs and outputs */
+    hs_value distance_past[NPU_N_ROWS], distance_own[NPU_N_ROWS]; /* what a row's relative position looks up */
+    hs_value *bucket;   /* [pass->n_biases, 2]: of own tokens, and of those before */
+    hstu_status status; /* of memory for inputs and outputs */
 } npu_lower;
 
 /* What a step reads, [users * rows, cols]. */

@@ -15,6 +15,7 @@ typedef struct part {
     int64_t tokens; /* 0: the part is not there */
     hs_value k, v;  /* [users, heads, dqk, tokens], [users, heads, tokens, dv] */
     hs_value mask;  /* [users, 1, rows, tokens] of ones and zeros */
+    hs_value bias;  /* [users, 1, rows, tokens], or HS_NO_VALUE */
 } part;
 
 typedef struct attn {
@@ -24,7 +25,6 @@ typedef struct attn {
     int64_t rows; /* of one user's queries */
     hs_value q;   /* [users, heads, rows, dqk], scaled */
     part past, own;
-    hs_value bias; /* [users, 1, rows, tokens of past and own], or HS_NO_VALUE */
     hs_value self; /* what a candidate's own term is multiplied with, or HS_NO_VALUE */
 } attn;
 
@@ -76,62 +76,70 @@ static hs_value int_number(npu_lower *l, int64_t number)
     return hs_graph_constant_copy(l->g, HS_I32, hs_dims_1(1), &value);
 }
 
-/* Places of the columns of a bias, [users or 1, 1, columns]. */
-static hs_value column_places(npu_lower *l, const npu_bias *b)
+/* Places 0 .. n - 1, [1, 1, 1, n]. */
+static hs_value first_places(npu_lower *l, int64_t n)
 {
-    hs_value both[2];
-    int n = 0;
-    if (b->padded_n) {
-        int32_t *place = hs_alloc((size_t)b->padded_n, sizeof *place);
-        if (!place) {
-            l->status = HSTU_ENOMEM;
-            return HS_NO_VALUE;
-        }
-        for (int64_t i = 0; i < b->padded_n; i++)
-            place[i] = (int32_t)i;
-        both[0] = hs_graph_constant_copy(l->g, HS_I32, hs_dims_3(1, 1, b->padded_n), place);
-        hs_free(place);
-        return both[0];
+    int32_t *place = hs_alloc((size_t)n, sizeof *place);
+    if (!place) {
+        l->status = HSTU_ENOMEM;
+        return HS_NO_VALUE;
     }
-    if (l->layout->past)
-        both[n++] = hs_graph_reshape(l->g, past_places(l), hs_dims_3(l->layout->users, 1, l->layout->past));
-    if (l->layout->history)
-        both[n++] = hs_graph_reshape(l->g, own_places(l), hs_dims_3(l->layout->users, 1, l->layout->history));
-    return hs_graph_concat(l->g, 2, both, n);
+    for (int64_t i = 0; i < n; i++)
+        place[i] = (int32_t)i;
+    const hs_value v = hs_graph_constant_copy(l->g, HS_I32, hs_dims_4(1, 1, 1, n), place);
+    hs_free(place);
+    return v;
 }
 
-/* Places in position_w [2n - 1], n - 1 + column - row; padding looks up whatever is there. */
-static hs_value distance_of(npu_lower *l, const npu_bias *b)
+/* Places in position_w [2n - 1], n - 1 + column - row, of the tokens of a part, [users, 1, rows, tokens]; padding looks up whatever
+ * is there. */
+static hs_value distance_of(npu_lower *l, const npu_bias *b, bool past)
 {
-    hs_value *made = &l->distance[b->rows];
+    hs_value *made = past ? &l->distance_past[b->rows] : &l->distance_own[b->rows], *place = &l->place[b->rows];
     if (*made != HS_NO_VALUE)
         return *made;
-    const hs_dims dims = hs_dims_3(l->layout->users, npu_user_rows(l->layout, b->rows), 1);
-    if (l->place[b->rows] == HS_NO_VALUE)
-        l->place[b->rows] = hs_npu_input(l, NPU_FEED_PLACE, (int64_t)b->rows, HS_I32, dims);
-    const hs_value away = hs_graph_sub(l->g, column_places(l, b), l->place[b->rows]);
-    const hs_value place = hs_graph_add(l->g, away, int_number(l, b->n - 1));
-    *made = hs_graph_max(l->g, hs_graph_min(l->g, place, int_number(l, 2 * b->n - 2)), int_number(l, 0));
+    const int64_t users = l->layout->users, rows = npu_user_rows(l->layout, b->rows);
+    if (*place == HS_NO_VALUE)
+        *place =
+            hs_graph_reshape(l->g, hs_npu_input(l, NPU_FEED_PLACE, (int64_t)b->rows, HS_I32, hs_dims_3(users, rows, 1)),
+                hs_dims_4(users, 1, rows, 1));
+    const hs_value columns = b->padded_n ? first_places(l, b->padded_n) : past ? past_places(l) : own_places(l);
+    const hs_value away = hs_graph_add(l->g, hs_graph_sub(l->g, columns, *place), int_number(l, b->n - 1));
+    *made = hs_graph_max(l->g, hs_graph_min(l->g, away, int_number(l, 2 * b->n - 2)), int_number(l, 0));
     return *made;
 }
 
-/* position_w[n - 1 + j - i] + time_w[bucket], [users, 1, rows, columns]. */
-static hs_value bias_of(npu_lower *l, const npu_step *s)
+/* Buckets of the tokens of a part, [users, 1, rows, tokens]. */
+static hs_value bucket_of(npu_lower *l, int64_t at, bool past)
+{
+    const npu_bias *b = &l->pass->bias[at];
+    const npu_layout *lay = l->layout;
+    hs_value *made = &l->bucket[2 * at];
+    if (made[0] == HS_NO_VALUE && made[1] == HS_NO_VALUE) {
+        const int64_t rows = npu_user_rows(lay, b->rows), cols = b->padded_n ? b->padded_n : lay->past + lay->history;
+        const hs_value input = hs_npu_input(l, NPU_FEED_BUCKET, at, HS_U8, hs_dims_3(lay->users, rows, cols));
+        const hs_value all =
+            hs_graph_reshape(l->g, hs_graph_cast(l->g, input, HS_I32), hs_dims_4(lay->users, 1, rows, cols));
+        if (b->padded_n || lay->history)
+            made[0] = b->padded_n ? all : hs_graph_slice(l->g, all, 3, lay->past, lay->history);
+        if (!b->padded_n && lay->past)
+            made[1] = hs_graph_slice(l->g, all, 3, 0, lay->past);
+    }
+    return made[past];
+}
+
+/* position_w[n - 1 + j - i] + time_w[bucket] of a part, [users, 1, rows, tokens]. Qualcomm's HTP asks for two things: an index that the
+ * graph computes has four dimensions, and no slice of the sum is added to heads. */
+static hs_value bias_of(npu_lower *l, const npu_step *s, bool past)
 {
     const int64_t at = s->number[NUM_BIAS];
     if (at < 0)
         return HS_NO_VALUE;
     const npu_bias *b = &l->pass->bias[at];
-    const int64_t users = l->layout->users, rows = npu_user_rows(l->layout, b->rows);
-    const int64_t cols = b->padded_n ? b->padded_n : l->layout->past + l->layout->history;
-    if (l->bucket[at] == HS_NO_VALUE)
-        l->bucket[at] =
-            hs_graph_cast(l->g, hs_npu_input(l, NPU_FEED_BUCKET, at, HS_U8, hs_dims_3(users, rows, cols)), HS_I32);
     const hs_value position = hs_npu_vector(l, s->pointer[PTR_POSITION_W], 2 * s->number[NUM_BIAS_N] - 1);
     const hs_value time = hs_npu_vector(l, s->pointer[PTR_TIME_W], s->number[NUM_BUCKETS] + 1);
-    const hs_value sum = hs_graph_add(
-        l->g, hs_graph_gather(l->g, position, distance_of(l, b)), hs_graph_gather(l->g, time, l->bucket[at]));
-    return hs_graph_reshape(l->g, sum, hs_dims_4(users, 1, rows, cols));
+    return hs_graph_add(l->g, hs_graph_gather(l->g, position, distance_of(l, b, past)),
+        hs_graph_gather(l->g, time, bucket_of(l, at, past)));
 }
 
 /* ---- the parts -------------------------------------------------------------------------------------------------------------- */
@@ -147,6 +155,7 @@ static part make_past(npu_lower *l, const attn *a)
     p.k = hs_graph_cast(l->g, k, l->compute);
     p.v = hs_graph_cast(l->g, v, l->compute);
     p.mask = mask_of(l, a->kind, &l->mask_past[a->kind], past_places(l));
+    p.bias = bias_of(l, a->step, true);
     return p;
 }
 
@@ -167,6 +176,7 @@ static part make_own(npu_lower *l, const attn *a)
     p.k = split_heads(l, k, a->users, p.tokens, a->heads, a->dqk, true);
     p.v = split_heads(l, v, a->users, p.tokens, a->heads, a->dv, false);
     p.mask = mask_of(l, a->kind, &l->mask_own[a->kind], own_places(l));
+    p.bias = bias_of(l, a->step, false);
     return p;
 }
 
@@ -192,8 +202,8 @@ static hs_value add(npu_lower *l, hs_value sum, hs_value more)
 static hs_value silu_part(npu_lower *l, const attn *a, const part *p)
 {
     hs_value s = hs_graph_matmul(l->g, a->q, p->k);
-    if (a->bias != HS_NO_VALUE)
-        s = hs_graph_add(l->g, s, columns(l, a, p, a->bias));
+    if (p->bias != HS_NO_VALUE)
+        s = hs_graph_add(l->g, s, p->bias);
     return hs_graph_matmul(l->g, hs_graph_mul(l->g, silu(l, s), p->mask), p->v);
 }
 
@@ -224,12 +234,12 @@ static hs_value silu_self(npu_lower *l, const attn *a)
     return hs_graph_concat(l->g, 2, both, 2);
 }
 
-/* In half precision a sum over many tokens may be too large, and its mean too small. The root of 1 / N is taken out of the terms, and
+/* In half precision a sum over many tokens may be too large, and its mean too small. The root of 1 / N goes into the terms, and
  * the rest left to whoever reads the value: a norm needs no multiplication. */
 static void split_factor(npu_lower *l, attn *a)
 {
     const double inv_n = a->step->real[1];
-    const double early = ldexp(1.0, (int)floor(log2(inv_n) / 2)); /* exact in both types */
+    const double early = ldexp(1.0, (int)fmin(fmax(floor(log2(inv_n) / 2), -12), 0)); /* exact in both types */
     const hs_value number = hs_npu_number(l, early);
     if (a->past.tokens)
         a->past.mask = hs_graph_mul(l->g, a->past.mask, number);
@@ -242,7 +252,8 @@ static void split_factor(npu_lower *l, attn *a)
 static hs_value lower_silu(npu_lower *l, attn *a)
 {
     hs_value sum = HS_NO_VALUE;
-    if (l->compute == HS_F16)
+    const bool split = l->compute == HS_F16 && a->step->real[1] > 0;
+    if (split)
         split_factor(l, a);
     if (a->past.tokens)
         sum = add(l, sum, silu_part(l, a, &a->past));
@@ -251,14 +262,18 @@ static hs_value lower_silu(npu_lower *l, attn *a)
     if (l->layout->candidates)
         sum = add(l, sum, silu_self(l, a));
     sum = join_heads(l, sum, a->users, a->rows, a->heads * a->dv);
-    return l->compute == HS_F16 ? sum : hs_graph_mul(l->g, sum, hs_npu_number(l, a->step->real[1]));
+    return split ? sum : hs_graph_mul(l->g, sum, hs_npu_number(l, a->step->real[1]));
 }
 
 /* ---- softmax ------------------------------------------------------------------------------------------------------------------ */
 
-static hs_value scores(npu_lower *l, const attn *a, const part *p)
+/* q k + bias, with keys of a part, or some of them. */
+static hs_value scores(npu_lower *l, const attn *a, const part *p, hs_value k)
 {
-    return hs_graph_matmul(l->g, a->q, p->k);
+    const hs_value s = hs_graph_matmul(l->g, a->q, k);
+    if (p->bias == HS_NO_VALUE)
+        return s;
+    return hs_graph_add(l->g, s, hs_graph_mul(l->g, p->bias, hs_npu_number(l, a->step->real[0])));
 }
 
 /* Softmax over the tokens that a row sees. */
@@ -270,12 +285,10 @@ static hs_value lower_softmax(npu_lower *l, attn *a)
     for (int i = 0; i < 2; i++) {
         if (parts[i]->tokens == 0)
             continue;
-        both[n] = scores(l, a, parts[i]);
+        both[n] = scores(l, a, parts[i], parts[i]->k);
         masks[n++] = parts[i]->mask;
     }
-    hs_value s = hs_graph_concat(l->g, 3, both, n);
-    if (a->bias != HS_NO_VALUE)
-        s = hs_graph_add(l->g, s, hs_graph_mul(l->g, a->bias, hs_npu_number(l, a->step->real[0])));
+    const hs_value s = hs_graph_concat(l->g, 3, both, n);
     const double masked = l->compute == HS_F16 ? MASKED_HALF : MASKED;
     const hs_value unseen = hs_graph_sub(l->g, hs_npu_number(l, 1.0), hs_graph_concat(l->g, 3, masks, n));
     const hs_value p =
@@ -312,9 +325,7 @@ static hs_value lower_padded_softmax(npu_lower *l, attn *a)
         hs_graph_cast(l->g, hs_graph_less_equal(l->g, own_places(l), int_number(l, NPU_FAR_AWAY - 1)), l->compute);
     const hs_value k = hs_graph_slice(l->g, hs_graph_mul(l->g, a->own.k, there), 3, 0, n);
     const hs_value wide = widen(l, k, hs_dims_4(a->users, a->heads, a->dqk, 1), n, all);
-    hs_value s = hs_graph_matmul(l->g, a->q, wide);
-    if (a->bias != HS_NO_VALUE)
-        s = hs_graph_add(l->g, s, hs_graph_mul(l->g, a->bias, hs_npu_number(l, a->step->real[0])));
+    const hs_value s = scores(l, a, &a->own, wide);
     const hs_value p = hs_graph_slice(l->g, hs_graph_softmax(l->g, s), 3, 0, n);
     const hs_value seen = hs_graph_mul(l->g, p, hs_graph_slice(l->g, a->own.mask, 3, 0, n));
     return join_heads(
@@ -335,7 +346,6 @@ hs_value hs_npu_lower_attn(npu_lower *l, const npu_step *s)
     a.q = split_heads(l, q, a.users, a.rows, a.heads, a.dqk, false);
     a.past = make_past(l, &a);
     a.own = make_own(l, &a);
-    a.bias = bias_of(l, s);
     l->n_attns++;
     if (s->op == NPU_SILU_ATTN)
         return lower_silu(l, &a);
