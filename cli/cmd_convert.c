@@ -19,19 +19,16 @@ static const int64_t max_count = 1000000000;
 static const hs_option options_of_convert[N_OPTIONS] = {
     [TO] = {"to", HS_OPTION_CHOICE, "safetensors|onnx", "safetensors", NULL, 0, 0,
         "the whole model for this program; or one graph of it, with its weights, for those who compile for an NPU "
-        "ahead "
-        "of time"},
+        "ahead of time"},
     [CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL, "as 'hstu run --checkpoint IN' finds it", 0, 0,
         "preset, or JSON or gin file with the model's configuration, which is stored beside the weights"},
     [DTYPE] = {"dtype", HS_OPTION_CHOICE, "fp32|bf16|fp16", "fp32", NULL, 0, 0,
         "safetensors: how weights and embedding tables are stored; bf16 halves the file by rounding to nearest even; "
-        "onnx: "
-        "fp32 or fp16, in which the graph computes"},
+        "onnx: fp32 or fp16, in which the graph computes"},
     [USERS] = {"users", HS_OPTION_INT, "N", NULL, "1", 1, max_count, "onnx: users whom the graph answers at once"},
     [HISTORY] = {"history", HS_OPTION_INT, "N", NULL, "the model's maximum", 1, max_count,
         "onnx: tokens of a history that the graph computes: its events, or in a ranking model its contextual features "
-        "and two "
-        "for each event; rounded up to a bucket of shapes, as all of these numbers"},
+        "and two for each event; rounded up to a bucket of shapes, as all of these numbers"},
     [CACHED] = {"cached", HS_OPTION_INT, "N", NULL, "0", 0, max_count,
         "onnx: tokens in front of those, whose keys and values are inputs of the graph"},
     [CANDIDATES] = {"candidates", HS_OPTION_INT, "N", NULL, "128", 1, max_count,
@@ -141,13 +138,11 @@ const hs_verb hs_verb_convert = {
     .operand = "IN",
     .second_operand = "OUT",
     .summary = "write a model as one safetensors file that needs no other, or a graph of it as ONNX",
-    .text =
-        "Reads a PyTorch or safetensors checkpoint, or a checkpoint folder of NVIDIA's recsys-examples, and writes its "
-        "weights, its embedding tables and its whole configuration into one safetensors file: 'hstu run "
-        "--checkpoint OUT' needs nothing else, uses the tables where they lie in the file, and gives "
-        "the same answers. What 'hstu run' would refuse is refused here. With --to onnx it writes one graph of the "
-        "model, as "
-        "an NPU would run it, of fixed shapes and with its weights but without embedding tables (docs/npu.md).",
+    .text = "Reads a PyTorch or safetensors checkpoint, or a checkpoint folder of NVIDIA's recsys-examples, and writes "
+            "its weights, its embedding tables and its whole configuration into one safetensors file: 'hstu run "
+            "--checkpoint OUT' needs nothing else, uses the tables where they lie in the file, and gives the same "
+            "answers. What 'hstu run' would refuse is refused here. With --to onnx it writes one graph of the model, "
+            "as an NPU would run it, of fixed shapes and with its weights but without embedding tables (docs/npu.md).",
     .option = options_of_convert,
     .n_options = N_OPTIONS,
     .example = "hstu convert checkpoint.pt model.safetensors --config config.json",

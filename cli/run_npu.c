@@ -51,8 +51,7 @@ hstu_status hs_run_npu_check_usage(const hs_option_value *value, hstu_error *err
     if (is_npu(value) && value[HS_RUN_VERIFY_CACHE].given)
         return hs_fail(err, HSTU_EINVAL, 0,
             "options --verify_cache and --device %.60s exclude each other: answers are compared bit by bit, and only "
-            "the "
-            "device cpu has the same bits with a cache and without",
+            "the device cpu has the same bits with a cache and without",
             value[HS_RUN_DEVICE].text);
     return check_provider_options(&value[HS_RUN_NPU_OPTION], err);
 }

@@ -130,6 +130,8 @@ hstu_status hs_ort_register_for(
         named = getenv("HSTU_ORT_PROVIDER_LIBRARY");
     if (named && *named)
         return hs_ort_register(runtime, named, err);
+    if (wanted && hs_ort_is_built_in(runtime, wanted->name)) /* a build of its own: its provider fits it better */
+        return HSTU_OK;
     hs_path home, providers;
     hs_folder folder = {.n = 0};
     if (!hs_ort_home(&home) || hs_path_join(&providers, home.text, "providers", NULL) != HSTU_OK)
@@ -204,8 +206,7 @@ hstu_status hs_ort_fail_unknown(const char *device, hstu_error *err)
 {
     return hs_fail(err, HSTU_EINVAL, 0,
         "the device '%.64s' is unknown: expected npu, npu:intel, npu:qualcomm, npu:ascend, npu:amd, npu:PROVIDER with "
-        "a "
-        "provider's name in ONNX Runtime, or ort-cpu",
+        "a provider's name in ONNX Runtime, or ort-cpu",
         device);
 }
 

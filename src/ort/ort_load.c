@@ -65,8 +65,7 @@ static hstu_status fail_not_found(hstu_error *err)
     hs_path home;
     return hs_fail(err, HSTU_ENOENT, 0,
         "ONNX Runtime was not found: no library is named (--ort_library, HSTU_ORT_LIBRARY), there is none in '%s' and "
-        "the "
-        "system has no %s; scripts/get_onnxruntime fetches it",
+        "the system has no %s; scripts/get_onnxruntime fetches it",
         hs_ort_home(&home) ? home.text : "$HOME/.local/share/hstu/onnxruntime", system_library);
 }
 

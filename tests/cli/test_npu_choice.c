@@ -67,8 +67,7 @@ static void test_virtual_devices(void **state)
         if (!allowed)
             expect_replay_refusal(NPU_HSTU, "--device npu:VirtualNpuExecutionProvider",
                 "no NPU for 'npu:VirtualNpuExecutionProvider' on this machine: VirtualNpuExecutionProvider has a "
-                "virtual "
-                "one, which only compiles ahead of time");
+                "virtual one, which only compiles ahead of time");
         if (!allowed)
             expect_replay_refusal(NPU_HSTU, "--device npu", "which only compiles ahead of time");
         assert_int_equal(setenv("HSTU_ALLOW_VIRTUAL_NPU", "1", 1), 0);
@@ -123,8 +122,7 @@ static void test_unknown_names(void **state)
     (void)state;
     expect_replay_refusal(NPU_HSTU, "--device npu:SomeExecutionProvider",
         "the device 'npu:SomeExecutionProvider' is unknown: expected npu, npu:intel, npu:qualcomm, npu:ascend, "
-        "npu:amd, "
-        "npu:PROVIDER");
+        "npu:amd, npu:PROVIDER");
     expect_replay_refusal(NPU_HSTU, "--device npu:inetl", "the device 'npu:inetl' is unknown");
     expect_replay_refusal(NPU_HSTU, "--device npu:", "the device 'npu:' is unknown");
     expect_replay_refusal(NPU_HSTU, "--device npux", "device \"npux\" is unknown; the known devices are: cpu, npu");

@@ -270,10 +270,9 @@ hstu_status hs_npu_write_graph(const hs_npu *npu, const npu_plan *plan, hstu_err
     static const char about[] =
         "embedding: rows of the item table (times sqrt(D)) plus positions, of each user's computed history, then its "
         "candidates, zeros where there are fewer; limit_*: the newest token that a row sees, -1 for padding; "
-        "past_place, "
-        "own_place: places of the tokens before and in the pass, 16777216 for padding; past_key_L [users, heads, dqk, "
-        "tokens], past_value_L [users, heads, tokens, dv]: keys and values of layer L; key_L, value_L: those of the "
-        "pass's own rows; newest: the row of each user's newest event; result: user embeddings, or logits";
+        "past_place, own_place: places of the tokens before and in the pass, 16777216 for padding; past_key_L [users, "
+        "heads, dqk, tokens], past_value_L [users, heads, tokens, dv]: keys and values of layer L; key_L, value_L: "
+        "those of the pass's own rows; newest: the row of each user's newest event; result: user embeddings, or logits";
     char layout[128];
     (void)snprintf(layout, sizeof layout,
         "users %" PRId64 ", history %" PRId64 ", candidates %" PRId64 ", past %" PRId64, plan->layout.users,
