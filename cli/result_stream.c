@@ -38,8 +38,6 @@ bool hs_result_end(void)
     const bool written = fflush(stream) == 0 && !ferror(stream);
     const int error = errno;
     if (apart) {
-        (void)fflush(stdout); /* what libraries printed */
-        (void)dup2(fileno(apart), STDOUT_FILENO);
         (void)fclose(apart);
         apart = NULL;
     }

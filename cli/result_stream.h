@@ -12,7 +12,8 @@
 hstu_status hs_result_keep_apart(hstu_error *err);
 /* Standard output as the program was given it. */
 FILE *hs_result_stream(void);
-/* Standard output is the program's again. False, with errno, when something written to the stream did not reach its reader. */
+/* The last result is written; libraries, which also print while the process ends, are kept apart until then. False, with errno,
+ * when something written to the stream did not reach its reader. */
 bool hs_result_end(void);
 
 #endif

@@ -128,13 +128,11 @@ void hs_report_print_npu(FILE *out, const hs_run *run)
     print_test(out, npu);
     (void)fprintf(out,
         "              %lld graphs compiled in %.2f s, %.2f s of them between the answers and not in their latency; "
-        "%lld kept "
-        "with %lld nodes\n",
+        "%lld kept with %lld nodes\n",
         (long long)s->n_compiled, s->compile_s, timed_compile_s(npu), (long long)s->n_graphs, (long long)s->n_nodes);
     (void)fprintf(out,
         "              %lld runs, %.2f s; %.1f copies a request, %.1f MiB in, %.1f MiB out, %.1f MiB kept; top-k: %lld "
-        "on "
-        "the device, %lld on the processor\n\n",
+        "on the device, %lld on the processor\n\n",
         (long long)s->n_runs, s->run_s, copies_per_request(npu), (double)s->bytes_in / mib, (double)s->bytes_out / mib,
         (double)s->bytes_kept / mib, (long long)s->n_top_k_device, (long long)s->n_top_k_cpu);
 }

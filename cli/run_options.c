@@ -90,7 +90,7 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_KV_DTYPE] = {"kv_dtype", HS_OPTION_CHOICE, "fp32|bf16", NULL, "that of --dtype", 0, 0,
         "type of histories' keys and values, with and without a cache; bf16 takes half the room"},
     [HS_RUN_KV_CACHE] = {"kv_cache", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-        "keep keys and values: users who come back are answered from them, with the same bits"},
+        "keep keys and values: users who come back are answered from them, on the processor with the same bits"},
     [HS_RUN_KV_CACHE_BYTES] = {"kv_cache_bytes", HS_OPTION_SIZE, "SIZE", NULL, "1GiB", 1, INT64_MAX,
         "all memory of the cache: bytes, or with a unit such as 512MiB"},
     [HS_RUN_KV_PAGE_TOKENS] = {"kv_page_tokens", HS_OPTION_INT, "N", NULL, "64", 32, 65536,

@@ -81,8 +81,8 @@ typedef struct hstu_self_test {
  * HSTU_EINVAL for a model on the CPU, and the errors of hstu_model_open and of the calls that are compared. */
 HSTU_API hstu_status hstu_self_test_run(const hstu_model *model, const char *checkpoint,
     const hstu_model_options *options, hstu_self_test *result, hstu_error *err);
-/* Whether a self-test of this model on this device, provider and versions has passed before on this machine, and that it now
- * has: a small file in $XDG_CACHE_HOME/hstu (else ~/.cache/hstu), named by a hash of all these; to make it, every weight is read.
+/* Whether a self-test of this model on this device, provider and versions, with these options, has passed before on this machine,
+ * and that it now has: a small file in $XDG_CACHE_HOME/hstu (else ~/.cache/hstu), named by a hash of all these; to make it, every weight is read.
  * A folder that cannot be written is no failure. */
 HSTU_API int hstu_self_test_is_known(const hstu_model *model);
 HSTU_API void hstu_self_test_remember(const hstu_model *model);

@@ -17,7 +17,7 @@ hstu_status hs_device_open(hs_device **out, const hs_device_options *options, hs
         return hs_npu_open(out, options, err);
     return hs_fail(err, HSTU_EDEVICE, 0,
         "device \"%.60s\" is unknown; the known devices are: cpu, npu, npu:ascend, npu:intel, npu:qualcomm, npu:amd, "
-        "npu:<provider>",
+        "npu:PROVIDER, ort-cpu",
         name);
 }
 

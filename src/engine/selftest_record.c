@@ -1,4 +1,4 @@
-/* hstu_self_test_is_known, hstu_self_test_remember: a small file for each model, device, provider and versions that have passed. */
+/* hstu_self_test_is_known, hstu_self_test_remember: a small file for all that has passed together: model, device, provider... */
 #include "engine/engine.h"
 
 #include "base/error.h"
@@ -29,7 +29,7 @@ static void add_text(XXH3_state_t *state, const char *text)
     (void)XXH3_128bits_update(state, text ? text : "", text ? strlen(text) + 1 : 1);
 }
 
-/* "selftest-<32 hexadecimal digits>": the model's fingerprint, the provider, its versions and its libraries. */
+/* "selftest-<32 hexadecimal digits>": the model's fingerprint, the provider, its versions, libraries and options, the route. */
 static hstu_status record_name(char *out, size_t size, const hstu_model *model)
 {
     unsigned char fingerprint[HS_FINGERPRINT_BYTES];
@@ -41,11 +41,15 @@ static hstu_status record_name(char *out, size_t size, const hstu_model *model)
         return HSTU_ENOMEM;
     hs_npu_get_info(model->dev, &info);
     const char *const text[] = {info.ort_version, info.library, info.provider, info.provider_version,
-        info.provider_library, info.vendor, info.device, info.kind};
+        info.provider_library, info.vendor, info.device, info.kind, info.as_onnx ? "onnx" : "editor"};
     (void)XXH3_128bits_reset(state);
     (void)XXH3_128bits_update(state, fingerprint, sizeof fingerprint);
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         add_text(state, text[i]);
+    for (size_t i = 0; i < info.n_options; i++) {
+        add_text(state, info.key[i]);
+        add_text(state, info.option[i]);
+    }
     XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state));
     (void)XXH3_freeState(state);
     int n = snprintf(out, size, "selftest-");

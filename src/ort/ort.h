@@ -42,6 +42,9 @@ typedef struct hs_ort_info {
     const char *device;           /* what the provider calls it, "" when it does not */
     const char *kind;             /* "NPU", "CPU" */
     bool is_virtual;              /* for compiling ahead of time; only ever chosen in tests */
+    bool as_onnx;
+    const char *const *key, *const *option; /* [n_options] what the provider is told, our defaults included */
+    size_t n_options;
 } hs_ort_info;
 
 /* Telemetry is switched off before the library is loaded. HSTU_ENOENT: no library (what was looked for, how to get it);

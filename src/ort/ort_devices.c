@@ -215,13 +215,14 @@ static hstu_status fail_none(const hs_ort_runtime *runtime, const wish *w, bool 
 {
     const char *name = w->known ? w->known->name : w->provider ? w->provider : "";
     const hs_ort_plugin *plugin = hs_ort_plugin_of(runtime, name);
+    const bool is_npu = strcmp(w->kind, "NPU") == 0;
     if (is_virtual)
         return hs_fail(err, HSTU_EDEVICE, 0,
             "no %s for '%s' on this machine: %s has a virtual one, which only compiles ahead of time", w->kind,
             w->device, *name ? name : "a provider");
     if (w->known && plugin)
-        return hs_fail(err, HSTU_EDEVICE, 0, "%s finds no %s of %s on this machine, which needs %s", name, w->kind,
-            w->known->vendor_name, w->known->install);
+        return hs_fail(err, HSTU_EDEVICE, 0, "%s finds no %s of %s on this machine%s%s", name, w->kind,
+            w->known->vendor_name, is_npu ? ", which needs " : "", is_npu ? w->known->install : "");
     if (w->known)
         return hs_fail(err, HSTU_EDEVICE, 0, "no provider for '%s': ONNX Runtime %s in '%.120s' has none of %s; %s",
             w->device, runtime->lib.version, runtime->lib.path.text, w->known->vendor_name, w->known->fetch);
@@ -230,8 +231,8 @@ static hstu_status fail_none(const hs_ort_runtime *runtime, const wish *w, bool 
     if (w->provider)
         return hs_ort_fail_unknown(w->device, err);
     return hs_fail(err, HSTU_EDEVICE, 0,
-        "no NPU: none of the %d providers that ONNX Runtime %s has beside its own lists one; 'hstu devices' tells why",
-        runtime->n_plugins, runtime->lib.version);
+        "no NPU: none of the providers beside ONNX Runtime %s (%d) lists one; 'hstu devices' tells of each vendor why",
+        runtime->lib.version, runtime->n_plugins);
 }
 
 static bool select_built_in(hs_ort_place *out, const hs_ort_runtime *runtime, const wish *w)

@@ -134,8 +134,7 @@ hstu_status hs_ort_fail_unknown(const char *device, hstu_error *err);
 /* Whether a device that is only for compiling ahead of time may be chosen: in tests. */
 bool hs_ort_allows_virtual(void);
 /* Registers the plug-ins that a device may need: the one that is named, or those in the folder of scripts/get_onnxruntime whose
- * provider is `wanted` (NULL: all of them). With NULL those of the folder that cannot be registered
- * are left out. */
+ * provider is `wanted` (NULL: all of them, but those that cannot be registered). */
 hstu_status hs_ort_register_for(
     hs_ort_runtime *runtime, const hs_ort_choice *choice, const hs_ort_provider *wanted, hstu_error *err);
 /* The place that `device` names. HSTU_EDEVICE, HSTU_EINVAL. */

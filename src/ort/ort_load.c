@@ -74,7 +74,10 @@ static hstu_status open_library(void **out, const char *path, hstu_error *err)
     const bool by_system = strcmp(path, system_library) == 0;
     if (!by_system && access(path, F_OK) != 0)
         return hs_fail(err, HSTU_ENOENT, 0, "ONNX Runtime's library '%s' does not exist", path);
-    setenv("ORT_DISABLE_TELEMETRY", "1", 1); /* must be there before the library is */
+    /* Must be there before the library is; and once only, since other threads may be reading the environment. */
+    const char *telemetry = getenv("ORT_DISABLE_TELEMETRY");
+    if (!telemetry || strcmp(telemetry, "1") != 0)
+        setenv("ORT_DISABLE_TELEMETRY", "1", 1);
     /* Through a link the library would look for its providers beside the link. */
     hs_path real;
     const bool is_real = !by_system && hs_ort_real_path(&real, path);
@@ -142,15 +145,14 @@ hstu_status hs_ort_load(hs_ort_library *out, const char *path, hstu_error *err)
     const int newest = lib.minor < HS_ORT_NEWEST ? lib.minor : HS_ORT_NEWEST;
     if (lib.minor < HS_ORT_OLDEST)
         return hs_fail(err, HSTU_EUNSUP, 0,
-            "ONNX Runtime %.31s in '%s' cannot be used: 1.%d or a later 1.x is needed, scripts/get_onnxruntime fetches "
-            "one",
+            "ONNX Runtime %.31s in '%s' cannot be used: 1.%d or a later 1.x is needed, scripts/get_onnxruntime "
+            "fetches one",
             version ? version : "without a version", path, HS_ORT_OLDEST);
     const void *table = base->table((uint32_t)newest);
     if (!table || !fill_tables(&lib.rt, table))
         return hs_fail(err, HSTU_EUNSUP, 0,
-            "ONNX Runtime %.31s in '%s' was built without its interface 1.%d or the one "
-            "that builds models",
-            version, path, newest);
+            "ONNX Runtime %.31s in '%s' was built without its interface 1.%d or the one that builds models", version,
+            path, newest);
     snprintf(lib.version, sizeof lib.version, "%s", version);
     name_file(&lib, path, symbol);
     *out = lib;

@@ -66,9 +66,10 @@ static hstu_status open_all(hs_ort *ort, const hs_ort_choice *choice, hstu_error
     hs_path path;
     HS_TRY(hs_ort_options_parse(&ort->options, &ort->arena, choice, err));
     HS_TRY(hs_ort_options_check(&ort->options, hs_ort_provider_wanted(choice->device), err));
-    HS_TRY(hs_ort_find(&path, choice, choice->device, err));
-    hs_ort_lock();
-    hstu_status status = hs_ort_enter(&ort->runtime, path.text, err);
+    hs_ort_lock(); /* loading changes the environment, and finding reads it */
+    hstu_status status = hs_ort_find(&path, choice, choice->device, err);
+    if (status == HSTU_OK)
+        status = hs_ort_enter(&ort->runtime, path.text, err);
     if (status == HSTU_OK) {
         status = choose(ort, choice, err);
         if (status != HSTU_OK)
@@ -120,5 +121,9 @@ void hs_ort_get_info(const hs_ort *ort, hs_ort_info *info)
         .device = ort->place.device,
         .kind = ort->place.kind,
         .is_virtual = ort->place.is_virtual,
+        .as_onnx = ort->as_onnx,
+        .key = ort->options.key,
+        .option = ort->options.value,
+        .n_options = ort->options.n,
     };
 }

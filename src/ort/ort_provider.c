@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Providers accept keys that they do not know in silence, so these lists refuse them. Source: the providers' documentation and
  * libraries, in the versions of scripts/get_onnxruntime. */
@@ -103,12 +104,15 @@ const hs_ort_provider *hs_ort_provider_of_file(const char *file_name)
 
 /* ---- options ---- */
 
-/* "a, b, c" */
+/* "a, b, c", or "a, b, ..." where there is no room for all */
 static void list_keys(char *out, size_t out_bytes, const char *const *key)
 {
+    static const char more[] = ", ...";
     size_t n = 0;
-    for (out[0] = '\0'; *key && n + strlen(*key) + 3 < out_bytes; key++)
+    for (out[0] = '\0'; *key && n + strlen(*key) + 2 + sizeof more <= out_bytes; key++)
         n += (size_t)snprintf(out + n, out_bytes - n, "%s%s", n ? ", " : "", *key);
+    if (*key)
+        snprintf(out + n, out_bytes - n, "%s", more);
 }
 
 static hstu_status check_key(const hs_ort_provider *provider, const char *key, hstu_error *err)
@@ -188,8 +192,11 @@ static void remove_option(hs_ort_options *options, const char *key)
 
 static hstu_status qnn_defaults(hs_ort *ort, hstu_error *err)
 {
-    if (hs_ort_options_get(&ort->options, "backend_path") || hs_ort_options_get(&ort->options, "backend_type") ||
-        !ort->plugin_path)
+    const char *backend = hs_ort_options_get(&ort->options, "backend_path");
+    /* Without it the provider would decline every node, and not tell why. */
+    if (backend && strchr(backend, '/') && access(backend, F_OK) != 0)
+        return hs_fail(err, HSTU_ENOENT, 0, "the library that backend_path names does not exist: '%.300s'", backend);
+    if (backend || hs_ort_options_get(&ort->options, "backend_type") || !ort->plugin_path)
         return HSTU_OK;
     const size_t n_folder = (size_t)(hs_path_base(ort->plugin_path) - ort->plugin_path);
     hs_path folder = {.text = ""}, library;

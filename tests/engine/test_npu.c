@@ -156,19 +156,24 @@ static void test_wrong_device_is_refused(void **state)
 
 static void test_passed_models_are_known(void **state)
 {
-    npu_model m, other;
+    npu_model m, other, by_file;
+    hstu_npu_options as_file;
     char path[64];
     struct stat st;
     (void)state;
     NEEDS_RUNTIME();
+    hstu_npu_options_init(&as_file);
+    as_file.as_onnx = 1;
     (void)snprintf(path, sizeof path, "%s/cache", folder);
     assert_int_equal(setenv("XDG_CACHE_HOME", path, 1), 0);
     open_npu(&m, "ranking", NULL, NULL);
     open_npu(&other, "ranking", "fp16", NULL);
+    open_npu(&by_file, "ranking", NULL, &as_file);
     assert_false(hstu_self_test_is_known(m.model));
     hstu_self_test_remember(m.model);
     assert_true(hstu_self_test_is_known(m.model));
     assert_false(hstu_self_test_is_known(other.model));
+    assert_false(hstu_self_test_is_known(by_file.model));
     hstu_self_test_remember(other.model);
     assert_true(hstu_self_test_is_known(other.model));
     assert_true(hstu_self_test_is_known(m.model));
@@ -191,6 +196,7 @@ static void test_passed_models_are_known(void **state)
     assert_false(hstu_self_test_is_known(m.model));
     close_npu(&m);
     close_npu(&other);
+    close_npu(&by_file);
 }
 
 /* ---- Warm-up ----------------------------------------------------------------------------------------------------- */

@@ -87,7 +87,7 @@ static void test_options(void **state)
     (void)state;
     expect_option(
         "npu:intel", "device_typ=CPU", "'device_typ' is unknown to OpenVINOExecutionProvider, which has: device_type");
-    expect_option("npu:QNNExecutionProvider", "soc=1", "'soc' is unknown to QNNExecutionProvider");
+    expect_option("npu:QNNExecutionProvider", "soc=1", "htp_graph_splitting_num_prepare_threads, ...");
     expect_option("npu:ascend", "x=1", "'x' is unknown to CANNExecutionProvider, which has: device_id");
     expect_option("npu:amd", "x=1", "'x' is unknown to VitisAIExecutionProvider");
     expect_option("npu", "novalue", "is KEY=VALUE, found 'novalue'");

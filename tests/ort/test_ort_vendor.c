@@ -145,6 +145,12 @@ static void test_qnn_simulator(void **state)
         check_product(ort, 1e-3);
         hs_ort_close(ort);
     }
+    const char *absent = "backend_path=/nonexistent/libQnnHtp.so";
+    hs_ort_choice choice = choice_of("npu:QNNExecutionProvider");
+    choice.provider_library = plugin;
+    choice.option = &absent;
+    choice.n_options = 1;
+    expect_open(&choice, HSTU_ENOENT, "backend_path names does not exist: '/nonexistent/libQnnHtp.so'");
 }
 
 /* The simulator is no NPU: only who names its library gets it. */
