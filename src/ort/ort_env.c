@@ -213,6 +213,30 @@ static hstu_status keep_loaded(const hs_path *path, hstu_error *err)
     return HSTU_OK;
 }
 
+/* A plug-in keeps the interface of the runtime that used it first for as long as the process lives. Another that registers it is
+ * refused by the plug-in, and 1.24 then waits for its own lock forever. */
+static hstu_status belong(const hs_path *plugin, const hs_path *library, hstu_error *err)
+{
+    static struct {
+        hs_path plugin, library;
+    } pair[HS_ORT_PLUGINS];
+    static int n;
+    int i = 0;
+    while (i < n && strcmp(pair[i].plugin.text, plugin->text) != 0)
+        i++;
+    if (i == HS_ORT_PLUGINS)
+        return hs_fail(err, HSTU_EDEVICE, 0, "more than %d providers were in use", HS_ORT_PLUGINS);
+    if (i == n) {
+        pair[n].plugin = *plugin;
+        pair[n++].library = *library;
+    }
+    if (strcmp(pair[i].library.text, library->text) == 0)
+        return HSTU_OK;
+    return hs_fail(err, HSTU_EDEVICE, 0,
+        "this process has used the provider in '%.160s' with ONNX Runtime in '%.120s', and cannot use it with '%.120s'",
+        plugin->text, pair[i].library.text, library->text);
+}
+
 hstu_status hs_ort_register(hs_ort_runtime *runtime, const char *path, hstu_error *err)
 {
     hs_ort_plugin plugin = {.name = ""};
@@ -229,6 +253,7 @@ hstu_status hs_ort_register(hs_ort_runtime *runtime, const char *path, hstu_erro
     if (runtime->n_plugins == HS_ORT_PLUGINS)
         return hs_fail(err, HSTU_EDEVICE, 0, "more than %d providers are in use", HS_ORT_PLUGINS);
     HS_TRY(keep_loaded(&plugin.path, err));
+    HS_TRY(belong(&plugin.path, &runtime->lib.path, err));
     const rt_ep_device *const *device = NULL;
     size_t n_before = 0;
     HS_TRY(hs_ort_devices(runtime, &device, &n_before, err));

@@ -170,6 +170,20 @@ static void test_qnn_without_npu(void **state)
     expect_open(&choice, HSTU_EDEVICE, "no NPU");
 }
 
+/* With 1.24 this would wait forever, inside the runtime. */
+static void test_plugin_of_another_runtime(void **state)
+{
+    (void)state;
+    const char *plugin = library_from("HSTU_ORT_QNN", "Qualcomm's provider");
+    hs_ort_choice choice = choice_of("npu:qualcomm");
+    choice.library = library_from("HSTU_ORT_CANN", "Ascend's build");
+    choice.provider_library = plugin;
+    hs_ort_choice first = choice_of("npu:qualcomm");
+    first.provider_library = plugin;
+    expect_open(&first, HSTU_EDEVICE, "finds no NPU of Qualcomm");
+    expect_open(&choice, HSTU_EDEVICE, "and cannot use it with");
+}
+
 static void test_cann_without_toolkit(void **state)
 {
     (void)state;
@@ -205,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_openvino_plugin),
         cmocka_unit_test(test_qnn_simulator),
         cmocka_unit_test(test_qnn_without_npu),
+        cmocka_unit_test(test_plugin_of_another_runtime),
         cmocka_unit_test(test_cann_without_toolkit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
