@@ -59,8 +59,9 @@ typedef struct hs_norm_gate_args {
 
 /* out = act(x @ w + bias) + residual. x [rows, in], w packed from [in, n], bias [n] or NULL, residual [rows, n] or data
  * NULL. out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending
- * over `in`: a row's result does not depend on the other rows. bf16: act's argument (when there is an act), act's
- * value, and the sum with the residual (x @ w + bias + residual is rounded once when there is no act). */
+ * over `in` (with bf16 also chains of an instruction set's own), so that a row's result does not depend on the other rows.
+ * bf16: act's argument (when there is an act), act's value, and the sum with the residual (x @ w + bias + residual is
+ * rounded once when there is no act). */
 enum { HS_LINEAR_MOST = 4 };
 typedef struct hs_linear_args {
     hs_mat out, x;
@@ -120,8 +121,8 @@ typedef struct hs_time_bucket_args {
  * i < n_context[user], all of the history. n_context [n_users] may be NULL: none.
  * A candidate sees all of the history, and itself, its own term summed last (own_k and own_v, rounded to the pages' type).
  * candidates [n_users + 1] from 0, NULL: none; with candidates there is no bias.
- * Each element is one chain of sums over ascending tokens: a row's result does not depend on the other rows, the page
- * size, or who wrote the pages when.
+ * Each element is one chain of sums over ascending tokens, or of sums of tokens at fixed positions: a row's result does not
+ * depend on the other rows, the page size, or who wrote the pages when.
  * bf16: silu(...) before it meets v, and the result; inv_n is applied to the sum.
  * Tokens that are not seen count for nothing while v is finite. A row of v that is not finite may make rows a little
  * before it NaN (a masked weight is 0, and 0 x Inf is NaN), here and in softmax attention: of finite weights it can
@@ -209,9 +210,9 @@ typedef struct hs_show_args {
  * rest. */
 typedef struct hs_device_table {
     void (*close)(hs_device *dev);
-    /* Element [i, o] of the weight is w[i * stride_in + o * stride_out]. */
-    hstu_status (*pack)(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
-        int64_t stride_out, hstu_error *err);
+    /* Element [i, o] of the weight is w[i * stride_in + o * stride_out]. type: HS_F32, or HS_BF16: all are bfloat16 values. */
+    hstu_status (*pack)(hs_device *dev, hs_packed **out, const float *w, hs_dtype type, int64_t in, int64_t n,
+        int64_t stride_in, int64_t stride_out, hstu_error *err);
     void (*pack_free)(hs_packed *w);
     void (*pack_size)(const hs_packed *w, int64_t *in, int64_t *n);
     /* fn(ctx, i) for i in 0 .. n - 1 on all threads, in any order; returns when all are done. */
@@ -260,7 +261,7 @@ typedef struct hs_device_options {
     int64_t max_graphs; /* 0: 64 */
 } hs_device_options;
 
-/* The environment variable HSTU_ISA (ref, avx2, avx512) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL.
+/* The environment variable HSTU_ISA (ref, avx2, avx512, avx512bf16, amx) forces the CPU's kernels down; naming more than the CPU has is HSTU_EINVAL.
  * HSTU_EDEVICE, HSTU_ENOENT, HSTU_EUNSUP with a sentence that says what was looked for. One thread at a time uses a device. */
 hstu_status hs_device_open(hs_device **out, const hs_device_options *options, hstu_error *err);
 /* Another device for another thread, which runs what `dev` has packed and, on an NPU, shares its compiled graphs. dev must outlive

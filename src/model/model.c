@@ -36,7 +36,8 @@ static hstu_status install(hs_model *m, const hs_weight *w, const float *values,
         *w->keep = values;
     for (int i = 0; i < w->n_packs; i++) {
         const hs_weight_pack *p = &w->pack[i];
-        HS_TRY(hs_op_pack(m->dev, p->out, values + p->first, p->in, p->n, p->stride_in, p->stride_out, err));
+        HS_TRY(hs_op_pack(m->dev, p->out, values + p->first, m->bf16 ? HS_BF16 : HS_F32, p->in, p->n, p->stride_in,
+            p->stride_out, err));
     }
     m->n_parameters += hs_weight_elements(w);
     return HSTU_OK;

@@ -8,15 +8,17 @@
 
 enum { MAX_BUCKETS = 255 };
 
-hstu_status hs_op_pack(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
-    int64_t stride_out, hstu_error *err)
+hstu_status hs_op_pack(hs_device *dev, hs_packed **out, const float *w, hs_dtype type, int64_t in, int64_t n,
+    int64_t stride_in, int64_t stride_out, hstu_error *err)
 {
+    if (type != HS_F32 && type != HS_BF16)
+        return hs_fail(err, HSTU_EINVAL, 0, "op pack: the type must be fp32 or bf16, but is %s", hs_dtype_name(type));
     HS_TRY(hs_op_check_range("pack", "the number of inputs", in, 1, INT32_MAX, err));
     HS_TRY(hs_op_check_range("pack", "the number of outputs", n, 1, INT32_MAX, err));
     HS_TRY(hs_op_check_range("pack", "the distance of inputs", stride_in, 0, INT32_MAX, err));
     HS_TRY(hs_op_check_range("pack", "the distance of outputs", stride_out, 0, INT32_MAX, err));
     HS_TRY(hs_op_check_pointer("pack", "the weight", w, 1, err));
-    return dev->table->pack(dev, out, w, in, n, stride_in, stride_out, err);
+    return dev->table->pack(dev, out, w, type, in, n, stride_in, stride_out, err);
 }
 
 void hs_op_pack_free(hs_device *dev, hs_packed *w)

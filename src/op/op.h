@@ -6,8 +6,8 @@
 
 #include "device/device.h"
 
-hstu_status hs_op_pack(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
-    int64_t stride_out, hstu_error *err);
+hstu_status hs_op_pack(hs_device *dev, hs_packed **out, const float *w, hs_dtype type, int64_t in, int64_t n,
+    int64_t stride_in, int64_t stride_out, hstu_error *err);
 void hs_op_pack_free(hs_device *dev, hs_packed *w); /* w may be NULL */
 void hs_op_parallel(hs_device *dev, int64_t n, void (*fn)(void *ctx, int64_t i), void *ctx);
 

@@ -6,6 +6,8 @@
 
 #include "base/half.h"
 
+#include <float.h>
+
 static inline float to_bf16(float x)
 {
     return hs_bf16_to_f32(hs_f32_to_bf16(x));
@@ -28,6 +30,50 @@ static inline float chain(const float *a, const float *b, int64_t ldb, int64_t n
     for (int64_t t = 0; t < n; t++)
         sum = fmaf(a[t], b[t * ldb], sum);
     return sum;
+}
+
+/* ---- models of the instruction sets that multiply bfloat16 pairs themselves; sums begin at `sum`, b's rows are ldb apart ---- */
+
+static inline float flushed(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
+}
+
+static inline float flushed_fma(float a, float b, float sum)
+{
+    return flushed(fmaf(flushed(a), flushed(b), flushed(sum)));
+}
+
+/* vdpbf16ps: of each pair the odd element first. */
+static inline float dot_chain(const float *a, const float *b, int64_t ldb, int64_t n, float sum)
+{
+    for (int64_t t = 0; t < n; t += 2) {
+        if (t + 1 < n)
+            sum = flushed_fma(a[t + 1], b[(t + 1) * ldb], sum);
+        sum = flushed_fma(a[t], b[t * ldb], sum);
+    }
+    return sum;
+}
+
+/* tdpbf16ps: of each 32 elements the even and the odd ones by themselves. */
+static inline float tile_chain(const float *a, const float *b, int64_t ldb, int64_t n, float sum)
+{
+    for (int64_t first = 0; first < n; first += 32) {
+        float half[2] = {0.0f, 0.0f};
+        for (int64_t t = first; t < n && t < first + 32; t++)
+            half[t % 2] = flushed_fma(a[t], b[t * ldb], half[t % 2]);
+        sum = flushed(flushed(sum) + flushed(half[0] + half[1]));
+    }
+    return sum;
+}
+
+/* The sum of products of bfloat16 values as the instruction set computes it, a zero being +0. */
+static inline float paired_chain(int isa, const float *a, const float *b, int64_t ldb, int64_t n)
+{
+    const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
+    if (!k->pairs)
+        return chain(a, b, ldb, n) + 0.0f;
+    return (strcmp(k->isa, "amx") == 0 ? tile_chain(a, b, ldb, n, 0.0f) : dot_chain(a, b, ldb, n, 0.0f)) + 0.0f;
 }
 
 #endif

@@ -222,7 +222,7 @@ static inline const hs_packed *play_weight(play *p, int64_t in, int64_t n)
     const float *w = play_values(p, in * n, 1.0f / sqrtf((float)in));
     assert_true(s->n_packed < (int)(sizeof s->packed / sizeof *s->packed));
     hs_packed **packed = &s->packed[s->n_packed++];
-    assert_ok(p->dev->table->pack(p->dev, packed, w, in, n, n, 1, &p->err), &p->err);
+    assert_ok(p->dev->table->pack(p->dev, packed, w, HS_F32, in, n, n, 1, &p->err), &p->err);
     return *packed;
 }
 

@@ -183,22 +183,29 @@ static bool sees(const attn_case *c, int64_t b, int64_t i, int64_t j)
     return j <= i || (i < c->users.context[b] && j < history);
 }
 
-/* The weights of row i, in ascending order of the rows it sees; returns how many. */
-static int64_t weights(
-    const attn_case *c, const hs_cpu_kernels *k, int64_t b, int64_t i, int64_t h, float *weight, int64_t *row)
+/* The instruction set's own sums of bfloat16 values, where both sides are; a candidate's own term is no part of them. */
+static float product(const attn_case *c, int isa, const float *a, const float *b, int64_t n)
 {
-    const int64_t base = c->offset[b];
+    return c->bf16 && c->page_type == HS_BF16 ? paired_chain(isa, a, b, 1, n) : chain(a, b, 1, n);
+}
+
+/* The weights of row i, in ascending order of the rows it sees; returns how many. */
+static int64_t weights(const attn_case *c, int isa, int64_t b, int64_t i, int64_t h, float *weight, int64_t *row)
+{
+    const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
+    const int64_t base = c->offset[b], history = c->users.length[b] - c->users.candidates[b];
     const bool with_bias = c->with_bias && i < c->users.length[b] - c->users.candidates[b];
-    float bias[MAX_ROWS];
+    const float *q = c->q.data + (base + i) * c->q.ld + h * c->dqk;
+    float bias[MAX_ROWS], *key = hs_alloc((size_t)c->dqk, sizeof *key);
     int64_t n = 0;
+    assert_non_null(key);
     for (int64_t j = 0; j < c->users.length[b]; j++) {
         if (!sees(c, b, i, j))
             continue;
         row[n] = base + j;
-        weight[n] = 0.0f;
-        for (int64_t t = h * c->dqk; t < (h + 1) * c->dqk; t++)
-            weight[n] =
-                fmaf(c->q.data[(base + i) * c->q.ld + t], stored(c, c->k.data[row[n] * c->k.ld + t]), weight[n]);
+        for (int64_t t = 0; t < c->dqk; t++)
+            key[t] = stored(c, c->k.data[row[n] * c->k.ld + h * c->dqk + t]);
+        weight[n] = j < history ? product(c, isa, q, key, c->dqk) : chain(q, key, 1, c->dqk);
         bias[n++] = c->position.data[BIAS_N - 1 + j - i] +
                     c->time.data[c->bucket[c->bucket_offset[b] + i * c->bucket_cols[b] + j]];
     }
@@ -211,33 +218,42 @@ static int64_t weights(
             .rows = 1,
             .n = 1,
             .n_first = 1};
-        k->silu(&t);
+        if (j < history && c->bf16 && c->page_type == HS_BF16 && k->pairs) {
+            uint32_t pairs[HS_PAIR_STEP / 2];
+            k->pairs->silu_left(pairs, HS_PAIR_STEP / 2, &t);
+            weight[j] = hs_bf16_to_f32((uint16_t)pairs[0]);
+        } else {
+            k->silu(&t);
+        }
     }
     if (c->softmax)
         k->softmax(weight, with_bias ? bias : NULL, c->alpha, n);
     for (int64_t j = 0; j < n && c->bf16; j++)
         weight[j] = to_bf16(weight[j]);
+    hs_free(key);
     return n;
 }
 
 static void check_user(const attn_case *c, const hs_mat *out, int isa, int64_t b)
 {
-    const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
-    float weight[MAX_ROWS];
+    float weight[MAX_ROWS], value[MAX_ROWS];
     int64_t row[MAX_ROWS];
     for (int64_t i = 0; i < c->users.length[b]; i++) {
         for (int64_t h = 0; h < c->n_heads; h++) {
-            const int64_t n = weights(c, k, b, i, h, weight, row);
+            const int64_t n = weights(c, isa, b, i, h, weight, row),
+                          history = n - (i >= c->users.length[b] - c->users.candidates[b]);
             for (int64_t o = h * c->dv; o < (h + 1) * c->dv; o++) {
-                float want = 0.0f;
                 for (int64_t j = 0; j < n; j++)
-                    want = fmaf(weight[j], stored(c, c->v.data[row[j] * c->v.ld + o]), want);
+                    value[j] = stored(c, c->v.data[row[j] * c->v.ld + o]);
+                float want = product(c, isa, weight, value, history);
+                if (history < n) /* a candidate's own term */
+                    want = fmaf(weight[history], value[history], want);
                 if (c->bf16)
                     want = to_bf16(c->softmax ? want : c->inv_n * want);
                 const float got = out->data[(c->offset[b] + i) * out->ld + o];
                 if (got != want)
-                    fail_msg("%s: user %d, row %d, column %d: got %a, expected %a", k->isa, (int)b, (int)i, (int)o,
-                        (double)got, (double)want);
+                    fail_msg("%s: user %d, row %d, column %d: got %a, expected %a", hs_cpu_kernels_at(isa)->isa, (int)b,
+                        (int)i, (int)o, (double)got, (double)want);
             }
         }
     }

@@ -19,7 +19,7 @@ static void test_round(void **state)
             memcpy(got, x, sizeof x);
             k->round_bf16(got, 1.0f, N);
             for (int i = 0; i < N; i++) {
-                const float want = to_bf16(x[i]);
+                const float want = to_bf16(x[i] + 0.0f);
                 if (isnan(x[i]) ? !isnan(got[i]) : memcmp(&got[i], &want, sizeof want) != 0)
                     fail_msg("%s: %a is rounded to %a, not %a", k->isa, (double)x[i], (double)got[i], (double)want);
             }
@@ -110,7 +110,7 @@ static double activate_exact(double z, hs_activation act, double *error)
     return y;
 }
 
-static void linear_case(int isa, hs_activation act, bool with_bias, bool with_residual)
+static void linear_case(int isa, hs_dtype type, hs_activation act, bool with_bias, bool with_residual)
 {
     enum { ROWS = 13, IN = 37, OUT = 45 };
     hs_device *dev = device_new(isa, 2);
@@ -118,7 +118,7 @@ static void linear_case(int isa, hs_activation act, bool with_bias, bool with_re
     hs_mat bias = bf16_mat_new(1, OUT, OUT, FILL_SIGNED, 5), add = bf16_mat_new(ROWS, OUT, OUT + 2, FILL_SIGNED, 6);
     hs_mat out = mat_out(ROWS, OUT, OUT + 3);
     hs_packed *packed = NULL;
-    assert_int_equal(dev->table->pack(dev, &packed, w.data, IN, OUT, OUT, 1, NULL), HSTU_OK);
+    assert_int_equal(dev->table->pack(dev, &packed, w.data, type, IN, OUT, OUT, 1, NULL), HSTU_OK);
     hs_linear_args a = {
         .out = out, .x = x, .w = packed, .bias = with_bias ? bias.data : NULL, .act = act, .bf16 = true};
     if (with_residual)
@@ -129,7 +129,9 @@ static void linear_case(int isa, hs_activation act, bool with_bias, bool with_re
     for (int64_t r = 0; r < ROWS; r++) {
         for (int64_t c = 0; c < OUT; c++) {
             const float got = out.data[r * out.ld + c], residual = with_residual ? add.data[r * add.ld + c] : 0.0f;
-            const float z = chain(x.data + r * x.ld, w.data + c, OUT, IN) + (with_bias ? bias.data[c] : 0.0f);
+            const float *left = x.data + r * x.ld, *right = w.data + c;
+            const float sum = type == HS_BF16 ? paired_chain(isa, left, right, OUT, IN) : chain(left, right, OUT, IN);
+            const float z = sum + (with_bias ? bias.data[c] : 0.0f);
             double error = 0;
             const double y = activate_exact((double)to_bf16(z), act, &error);
             float low = to_bf16((float)(y - error)), high = to_bf16((float)(y + error)); /* nearly always equal */
@@ -157,10 +159,76 @@ static void test_linear(void **state)
     FOR_EACH_ISA(isa)
     {
         for (int a = 0; a < 4; a++) {
-            for (int kind = 0; kind < 4; kind++)
-                linear_case(isa, acts[a], kind & 1, kind & 2);
+            for (int kind = 0; kind < 8; kind++)
+                linear_case(isa, kind & 4 ? HS_BF16 : HS_F32, acts[a], kind & 1, kind & 2);
         }
     }
+}
+
+enum { LAYERS = 3 };
+
+/* Layers at once, the first two with one left side; every row alone too. All bits against the instruction set's chain. */
+static void linears_case(int isa, int64_t rows, int64_t in, const int64_t *n)
+{
+    hs_device *three = device_new(isa, 3);
+    hs_mat x[LAYERS] = {[0] = bf16_mat_new(rows, in, in + 3, FILL_SIGNED, 1)};
+    x[1] = x[0];
+    x[2] = bf16_mat_new(rows, in, in, FILL_POSITIVE, 2);
+    hs_mat w[LAYERS], out[LAYERS], alone = mat_out(1, n[0], n[0]);
+    hs_linear_args a[LAYERS];
+    hs_packed *packed[LAYERS] = {NULL};
+    for (int i = 0; i < LAYERS; i++) {
+        w[i] = bf16_mat_new(in, n[i], n[i], FILL_SIGNED, (uint64_t)(10 + i));
+        out[i] = mat_out(rows, n[i], n[i] + 1);
+        assert_int_equal(three->table->pack(three, &packed[i], w[i].data, HS_BF16, in, n[i], n[i], 1, NULL), HSTU_OK);
+        a[i] = (hs_linear_args){.out = out[i], .x = x[i], .w = packed[i], .bf16 = true};
+    }
+    assert_int_equal(three->table->linear(three, a, LAYERS, NULL), HSTU_OK);
+    for (int i = 0; i < LAYERS; i++) {
+        mat_check_gaps(&out[i]);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t c = 0; c < n[i]; c++) {
+                const float want = to_bf16(paired_chain(isa, x[i].data + r * x[i].ld, w[i].data + c, n[i], in));
+                if (out[i].data[r * out[i].ld + c] != want)
+                    fail_msg("%s linears: layer %d [%d, %d] is %a, not %a", three->isa, i, (int)r, (int)c,
+                        (double)out[i].data[r * out[i].ld + c], (double)want);
+            }
+        }
+    }
+    for (int64_t r = 0; r < rows; r += 1 + rows / 7) {
+        hs_mat row = x[0];
+        row.data += r * row.ld;
+        row.rows = 1;
+        const hs_linear_args one = {.out = alone, .x = row, .w = packed[0], .bf16 = true};
+        assert_int_equal(three->table->linear(three, &one, 1, NULL), HSTU_OK);
+        check_same_bits(alone.data, out[0].data + r * out[0].ld, n[0], "a row alone");
+    }
+    for (int i = 0; i < LAYERS; i++) {
+        three->table->pack_free(packed[i]);
+        hs_free(w[i].data);
+        hs_free(out[i].data);
+    }
+    hs_free(x[0].data);
+    hs_free(x[2].data);
+    hs_free(alone.data);
+    hs_device_close(three);
+}
+
+static void test_linears(void **state)
+{
+    (void)state;
+    static const int64_t few[LAYERS] = {3, 64, 1}, many[LAYERS] = {130, 65, 530};
+    FOR_EACH_ISA(isa)
+    {
+        linears_case(isa, 1, 1, few);
+        linears_case(isa, 37, 31, few);
+        linears_case(isa, 101, 97, many);
+        linears_case(isa, 197, 64, many);
+    }
+    int best = 0;
+    FOR_EACH_ISA(isa) best = isa;
+    static const int64_t large[LAYERS] = {16, 8, 24};
+    linears_case(best, 1100, 130, large); /* so many that threads pack the left side */
 }
 
 /* `bf16` rounds what the same operation gives in float32, and changes nothing else. */
@@ -247,6 +315,7 @@ static void test_l2_norm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round), cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_linear), cmocka_unit_test(test_norms), cmocka_unit_test(test_l2_norm)};
+        cmocka_unit_test(test_linear), cmocka_unit_test(test_linears), cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_l2_norm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

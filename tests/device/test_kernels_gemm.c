@@ -178,8 +178,8 @@ static void linear_size(int isa, int64_t rows, int64_t in, int64_t n, hs_activat
         c.residual = mat_new(rows, n, n + 4, FILL_SIGNED, 8);
     }
     hs_packed *w = NULL, *from_transposed = NULL;
-    assert_int_equal(one->table->pack(one, &w, c.w.data, in, n, n, 1, NULL), HSTU_OK);
-    assert_int_equal(one->table->pack(one, &from_transposed, transposed.data, in, n, 1, in, NULL), HSTU_OK);
+    assert_int_equal(one->table->pack(one, &w, c.w.data, HS_F32, in, n, n, 1, NULL), HSTU_OK);
+    assert_int_equal(one->table->pack(one, &from_transposed, transposed.data, HS_F32, in, n, 1, in, NULL), HSTU_OK);
     int64_t got_in = 0, got_n = 0;
     one->table->pack_size(w, &got_in, &got_n);
     assert_int_equal(got_in, in);
@@ -237,7 +237,7 @@ static void test_linear_same_bits_everywhere(void **state)
     {
         hs_device *dev = device_new(isa, 2);
         hs_packed *w = NULL;
-        assert_int_equal(dev->table->pack(dev, &w, c.w.data, 61, 45, 45, 1, NULL), HSTU_OK);
+        assert_int_equal(dev->table->pack(dev, &w, c.w.data, HS_F32, 61, 45, 45, 1, NULL), HSTU_OK);
         hs_mat out = run_linear(dev, &c, w, 0, 29);
         if (!first.data) {
             first = out;

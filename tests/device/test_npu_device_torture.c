@@ -125,7 +125,7 @@ static hstu_status whole_life(void *ctx, hstu_error *err)
     HS_TRY(hs_device_open(&dev, &options, err));
     hstu_status status = HSTU_OK;
     r->weight = NULL;
-    HS_TRY_GOTO(dev->table->pack(dev, &r->weight, r->w, COLS, COLS, COLS, 1, err));
+    HS_TRY_GOTO(dev->table->pack(dev, &r->weight, r->w, HS_F32, COLS, COLS, COLS, 1, err));
     HS_TRY_GOTO(hs_device_join(&lane, dev, 1, err));
     HS_TRY_GOTO(run_pass(r, dev, err));
     HS_TRY_GOTO(run_pass(r, lane, err));
@@ -170,7 +170,7 @@ static void test_living_on(void **state)
     const char *const device = npu_is_missing() ? "onnx" : "ort-cpu";
     open_rig(&r, device, HS_F32);
     r.dev = npu_open(device, HS_F32, 1);
-    assert_ok(r.dev->table->pack(r.dev, &r.weight, r.w, COLS, COLS, COLS, 1, &err), &err);
+    assert_ok(r.dev->table->pack(r.dev, &r.weight, r.w, HS_F32, COLS, COLS, COLS, 1, &err), &err);
     assert_ok(run_pass(&r, r.dev, &err), &err);
     memcpy(expected, r.out, sizeof expected);
     for (long n = 1, failed = 1; failed; n++) {

@@ -74,8 +74,8 @@ static house *open_house(hs_dtype type, int64_t page_tokens)
     float w[V_COLS * V_COLS];
     for (int i = 0; i < V_COLS * V_COLS; i++)
         w[i] = random_f32(&h->random, FILL_SIGNED);
-    assert_ok(h->npu->table->pack(h->npu, &h->weight[0], w, V_COLS, V_COLS, V_COLS, 1, &err), &err);
-    assert_ok(h->cpu->table->pack(h->cpu, &h->weight[1], w, V_COLS, V_COLS, V_COLS, 1, &err), &err);
+    assert_ok(h->npu->table->pack(h->npu, &h->weight[0], w, HS_F32, V_COLS, V_COLS, V_COLS, 1, &err), &err);
+    assert_ok(h->cpu->table->pack(h->cpu, &h->weight[1], w, HS_F32, V_COLS, V_COLS, V_COLS, 1, &err), &err);
     use_pages(h, type, page_tokens);
     return h;
 }

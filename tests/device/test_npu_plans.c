@@ -96,7 +96,7 @@ static void open_shared(shared *s, hs_device *dev)
     }
     for (int c = 0; c < COLS; c++)
         s->norm[c] = 1.0f;
-    assert_ok(dev->table->pack(dev, &s->weight, w, HEADS * DV, COLS, COLS, 1, &err), &err);
+    assert_ok(dev->table->pack(dev, &s->weight, w, HS_F32, HEADS * DV, COLS, COLS, 1, &err), &err);
 }
 
 static void expect_pass(hs_device *dev, const shared *s, const kv_pages *pages, int64_t past, int64_t own)

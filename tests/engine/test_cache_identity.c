@@ -449,6 +449,18 @@ static void test_avx512(void **state)
     check_variants("avx512");
 }
 
+static void test_avx512bf16(void **state)
+{
+    (void)state;
+    check_variants("avx512bf16");
+}
+
+static void test_amx(void **state)
+{
+    (void)state;
+    check_variants("amx");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +470,8 @@ int main(void)
         cmocka_unit_test(test_ref),
         cmocka_unit_test(test_avx2),
         cmocka_unit_test(test_avx512),
+        cmocka_unit_test(test_avx512bf16),
+        cmocka_unit_test(test_amx),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,12 +53,13 @@ static void test_pack_and_linear(void **state)
     (void)state;
     const float w[6] = {1, 2, 3, 4, 5, 6};
     hs_packed *packed = NULL;
-    check_refused(hs_op_pack(dev, &packed, w, 0, 2, 2, 1, &err), "pack", "inputs");
-    check_refused(hs_op_pack(dev, &packed, w, 3, -1, 2, 1, &err), "pack", "outputs");
-    check_refused(hs_op_pack(dev, &packed, w, 3, 2, -2, 1, &err), "pack", "distance");
-    check_refused(hs_op_pack(dev, &packed, NULL, 3, 2, 2, 1, &err), "pack", "weight");
+    check_refused(hs_op_pack(dev, &packed, w, HS_F32, 0, 2, 2, 1, &err), "pack", "inputs");
+    check_refused(hs_op_pack(dev, &packed, w, HS_F32, 3, -1, 2, 1, &err), "pack", "outputs");
+    check_refused(hs_op_pack(dev, &packed, w, HS_F32, 3, 2, -2, 1, &err), "pack", "distance");
+    check_refused(hs_op_pack(dev, &packed, w, HS_F16, 3, 2, 2, 1, &err), "pack", "fp16");
+    check_refused(hs_op_pack(dev, &packed, NULL, HS_F32, 3, 2, 2, 1, &err), "pack", "weight");
     assert_null(packed);
-    assert_int_equal(hs_op_pack(dev, &packed, w, 3, 2, 2, 1, &err), HSTU_OK);
+    assert_int_equal(hs_op_pack(dev, &packed, w, HS_F32, 3, 2, 2, 1, &err), HSTU_OK);
 
     float in[6] = {1, 1, 1, 0, 1, 0}, out[4] = {0}, all[10] = {0};
     const hs_linear_args good = {.out = hs_mat_of(out, 2, 2), .x = hs_mat_of(in, 2, 3), .w = packed};
@@ -386,7 +387,7 @@ static void test_empty(void **state)
     const int64_t offset[3] = {0, 0, 0};
     const hs_mat none = {.cols = 2, .ld = 2};
     hs_packed *packed = NULL;
-    assert_int_equal(hs_op_pack(dev, &packed, w, 1, 2, 2, 1, &err), HSTU_OK);
+    assert_int_equal(hs_op_pack(dev, &packed, w, HS_F32, 1, 2, 2, 1, &err), HSTU_OK);
     const hs_linear_args linear = {.out = none, .x = {.cols = 1, .ld = 1}, .w = packed};
     assert_int_equal(hs_op_linear(dev, &linear, &err), HSTU_OK);
     hs_op_pack_free(dev, packed);

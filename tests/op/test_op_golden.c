@@ -189,13 +189,13 @@ static void check_device(
 
 /* The devices that can be tried here: the CPU's kernels, and ONNX Runtime's own provider when it is found. */
 typedef struct tried {
-    hs_device *dev[4];
+    hs_device *dev[6];
     int n;
 } tried;
 
 static void open_devices(tried *t)
 {
-    static const char *const isa[] = {"ref", "avx2", "avx512"};
+    static const char *const isa[] = {"ref", "avx2", "avx512", "avx512bf16", "amx"};
     const hs_device_options cpu = {.name = "cpu", .threads = 2};
     const hs_device_options ort = {.name = "ort-cpu", .threads = 1, .compute = HS_F32};
     hstu_error err;

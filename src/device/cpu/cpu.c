@@ -95,7 +95,7 @@ hstu_status hs_cpu_scratch(hs_cpu *cpu, char **out, size_t shared, size_t each, 
     return HSTU_OK;
 }
 
-/* The best instruction set that this processor has, or the one that HSTU_ISA names. */
+/* The best instruction set for this processor, or the one that HSTU_ISA names. */
 static hstu_status choose_kernels(const hs_cpu_kernels **out, hstu_error *err)
 {
     const char *wanted = getenv("HSTU_ISA");
@@ -106,14 +106,16 @@ static hstu_status choose_kernels(const hs_cpu_kernels **out, hstu_error *err)
         const hs_cpu_kernels *k = hs_cpu_kernels_at(i);
         if (wanted && strcmp(wanted, k->isa) != 0)
             continue;
-        if (hs_cpu_can_run(i))
+        if (wanted ? hs_cpu_can_run(i) : hs_cpu_gains(i))
             best = k;
         else if (wanted)
             return hs_fail(err, HSTU_EINVAL, 0, "HSTU_ISA is %s, which this processor cannot run", wanted);
     }
     if (!best)
         return hs_fail(err, HSTU_EINVAL, 0,
-            "HSTU_ISA must be one of ref, avx2 or avx512, as far as this build has them, but is \"%s\"", wanted);
+            "HSTU_ISA must be one of ref, avx2, avx512, avx512bf16 or amx, as far as this build has them, but is "
+            "\"%s\"",
+            wanted);
     *out = best;
     return HSTU_OK;
 }

@@ -8,10 +8,15 @@
 enum { ALONE = 1 << 21 }; /* multiply-adds: some 40 us */
 
 hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q, const hs_kv_view *kv,
-    const hs_jagged *users, const int64_t *history, const hs_rel_bias *bias)
+    const hs_jagged *users, const int64_t *history, const hs_rel_bias *bias, bool bf16)
 {
+    const hs_pair_kernels *pairs = bf16 && kv->shape.type == HS_BF16 ? cpu->kernels->pairs : NULL;
     return (hs_attn_job){.kernels = cpu->kernels,
-        .product = kv->shape.type == HS_BF16 ? cpu->kernels->gemm_bf16 : cpu->kernels->gemm,
+        .product = pairs                       ? pairs->gemm
+                   : kv->shape.type == HS_BF16 ? cpu->kernels->gemm_bf16
+                                               : cpu->kernels->gemm,
+        .pairs = pairs,
+        .row_tile = pairs ? pairs->row_tile : cpu->kernels->row_tile,
         .out = *out,
         .q = *q,
         .kv = kv,
@@ -43,6 +48,22 @@ static void set_pages(
     g->skip = skip;
 }
 
+size_t hs_attn_left_words(int64_t rows, int64_t k)
+{
+    return (size_t)(hs_ceil_div_i64(rows, HS_PAIR_ROWS) * HS_PAIR_ROWS * hs_pair_stride(k));
+}
+
+void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint32_t *left)
+{
+    const int64_t stride = hs_pair_stride(k);
+    if (!job->pairs)
+        return;
+    for (int64_t r = 0; r < g->rows; r++)
+        job->pairs->pack_left(left + r * stride, g->a + r * g->lda, k);
+    g->left = left;
+    g->lda = stride;
+}
+
 void hs_attn_dot_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g)
 {
     const hs_kv_shape *s = &job->kv->shape;
@@ -50,7 +71,8 @@ void hs_attn_dot_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_
     const size_t token_bytes = bytes / (size_t)s->page_tokens; /* on average, over a panel */
     set_pages(&g, job, user, first, end, (size_t)head * bytes, token_bytes);
     g.k = g.page_k = s->dqk;
-    g.n = end - first;
+    /* Panels are whole in a page, and whole tiles are quicker. */
+    g.n = job->pairs ? hs_ceil_div_i64(end - first, HS_PANEL) * HS_PANEL : end - first;
     g.page_n = s->page_tokens;
     g.ldb = HS_PANEL;
     g.panel = (int64_t)(token_bytes / sizeof(float)) * HS_PANEL;

@@ -7,7 +7,9 @@
 
 typedef struct hs_attn_job {
     const hs_cpu_kernels *kernels;
-    hs_gemm_fn *product; /* over the pages' type */
+    const hs_pair_kernels *pairs; /* where both sides are bfloat16 values, or NULL */
+    hs_gemm_fn *product;          /* over pairs, or over the pages' type */
+    int64_t row_tile;             /* rows to call it with */
     hs_mat out, q;
     const hs_kv_view *kv;
     const hs_jagged *users;
@@ -19,17 +21,24 @@ typedef struct hs_attn_job {
     size_t each;
 } hs_attn_job;
 
-/* The sizes and pages of a call; the rest is for the caller and hs_attn_run. */
+/* The sizes and pages of a call, and whether queries and weights are bfloat16 values; the rest is for the caller and
+ * hs_attn_run. */
 hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q, const hs_kv_view *kv,
-    const hs_jagged *users, const int64_t *history, const hs_rel_bias *bias);
+    const hs_jagged *users, const int64_t *history, const hs_rel_bias *bias, bool bf16);
 
 /* Rows row .. row + rows - 1 of q for one head, as the left side of a product. */
 hs_gemm hs_attn_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
 /* The same rows of the output, as its result. */
 hs_gemm hs_attn_sums(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
 
+/* Words of a left side of at most `rows` rows and k columns. */
+size_t hs_attn_left_words(int64_t rows, int64_t k);
+/* Where products are of pairs: g's rows of a, k columns, become its left side, in `left`. */
+void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint32_t *left);
+
 /* g's rows times the keys of tokens first .. end - 1 of a user: c[r, j - first] = a[r] . k[j]. The tokens lie in one
- * page, where first is a multiple of HS_KV_PAGE_STEP, or begin with a page. g holds c, a, their distances and rows. */
+ * page, where first is a multiple of HS_KV_PAGE_STEP, or begin with a page. g holds c, a or left, their distances and rows.
+ * With a left side c has whole panels of columns, of which the last may hold anything behind token end - 1. */
 void hs_attn_dot_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g);
 /* c[r] = the chain of a[r, j - first] * v[j] over the same tokens; it continues c's with `accumulate`. */
 void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g);

@@ -25,6 +25,18 @@ static inline size_t hs_cpu_round64(size_t bytes)
  * uninitialised, until the next call. Worker w's part begins at *out + shared + w * each. */
 hstu_status hs_cpu_scratch(hs_cpu *cpu, char **out, size_t shared, size_t each, hstu_error *err);
 
+static inline void hs_pairs_enter(const hs_pair_kernels *pairs)
+{
+    if (pairs && pairs->enter)
+        pairs->enter();
+}
+
+static inline void hs_pairs_leave(const hs_pair_kernels *pairs)
+{
+    if (pairs && pairs->leave)
+        pairs->leave();
+}
+
 static inline int64_t hs_min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -35,14 +47,17 @@ static inline int64_t hs_ceil_div_i64(int64_t a, int64_t b)
     return a / b + (a % b != 0);
 }
 
-/* Packed weight: panel p holds columns 16 p .. 16 p + 15 as [in, 16], zeros past column n. */
+/* Packed weight: panel p holds columns 16 p .. 16 p + 15, zeros past column n. HS_F32: as [in, 16]. HS_BF16: as pairs
+ * [ceil(in / 2), 16], rows 2i and 2i + 1 in a word, the even one low, 0 past row `in`: whole tiles of AMX lie in one piece, and four
+ * panels side by side are four streams. */
 struct hs_packed {
+    hs_dtype type;
     int64_t in, n;
-    float *panels;
+    void *data;
 };
 
-hstu_status hs_cpu_pack(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
-    int64_t stride_out, hstu_error *err);
+hstu_status hs_cpu_pack(hs_device *dev, hs_packed **out, const float *w, hs_dtype type, int64_t in, int64_t n,
+    int64_t stride_in, int64_t stride_out, hstu_error *err);
 void hs_cpu_pack_free(hs_packed *w);
 void hs_cpu_pack_size(const hs_packed *w, int64_t *in, int64_t *n);
 hstu_status hs_cpu_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err);

@@ -23,7 +23,8 @@ enum { HS_PANEL = 16 };
 typedef struct hs_gemm {
     float *c;
     const float *a;
-    const void *b; /* float, or pairs: uint32_t */
+    const uint32_t *left; /* instead of a, in products of pairs (hs_pair_kernels) */
+    const void *b;        /* float, or pairs: uint32_t */
     char *const *page;
     size_t skip;
     int64_t page_k, page_n;
@@ -45,13 +46,13 @@ typedef void hs_pack_panel_fn(float *dst, const float *const *row, int64_t n_row
  * Equal in every instruction set. */
 typedef void hs_pair_bf16_fn(uint32_t *dst, const float *even, const float *odd, int64_t n);
 
-/* x[j] = scale * x[j], rounded to bfloat16 as hs_f32_to_bf16 (base/half.h) does and widened again. Equal in every
- * instruction set. */
+/* x[j] = scale * x[j] + 0 (so that a zero has no sign), rounded to bfloat16 as hs_f32_to_bf16 (base/half.h) does and widened
+ * again. Equal in every instruction set. */
 typedef void hs_round_bf16_fn(float *x, float scale, int64_t n);
 
 /* out[j] = scale * x[j] + position[j] in one fused multiply-add, or scale * x[j] where position is NULL. x: n values of
- * `type`, HS_F32 or HS_BF16, at any address; NULL: zeros. With `bf16` x[j] and the result are rounded as by
- * hs_round_bf16_fn. Equal in every instruction set. */
+ * `type`, HS_F32 or HS_BF16, at any address; NULL: zeros. With `bf16` x[j] and the result are rounded to
+ * bfloat16. Equal in every instruction set. */
 typedef void hs_embed_fn(
     float *out, const void *x, hs_dtype type, float scale, const float *position, bool bf16, int64_t n);
 
@@ -75,6 +76,36 @@ typedef struct hs_silu_tile {
     bool bf16;
 } hs_silu_tile;
 typedef void hs_silu_fn(const hs_silu_tile *t);
+
+/* What an instruction set that multiplies bfloat16 values has beside the kernels of kernels.def; a property of its own, for its
+ * sums are chains of another kind. It serves products whose left side holds bfloat16 values too. */
+enum { HS_PAIR_STEP = 32, HS_PAIR_ROWS = 16 };
+typedef struct hs_pair_kernels {
+    int row_tile; /* as in hs_cpu_kernels */
+    /* dst [ceil(n / 32) * 16] = the pairs of x, n bfloat16 values, zeros behind. Denormals may become 0: the products
+     * take them for 0. */
+    void (*pack_left)(uint32_t *dst, const float *x, int64_t n);
+    /* The tile's weights, rounded, as rows of a left side: left [rows, lda], zeros up to a multiple of 32 columns and where a row
+     * does not see. x stays. Check: what is rounded is within 2^-16 of silu's result, relatively, + 2^-100. */
+    void (*silu_left)(uint32_t *left, int64_t lda, const hs_silu_tile *t);
+    /* hs_gemm_bf16_fn's sum, where a(i, t) stands in left[i * lda + t / 2] as pack_left puts it; lda in words. left is
+     * readable, whatever it holds, for rows up to a multiple of HS_PAIR_ROWS. page_k is a multiple of HS_PAIR_STEP, and
+     * only there may a sum be cut. A zero has either sign. Bits depend on nothing but the instruction set:
+     * avx512bf16: one chain, two fused multiply-adds a pair, the odd element first; denormals count as 0.
+     * amx: of each HS_PAIR_STEP elements one chain of the even ones and one of the odd ones, begun at 0; to what is there
+     * their sum is added; denormals count as 0.
+     * Check: |err| <= k * FLT_EPSILON / 2 * sum |a b| + what was flushed, and bitwise against a model of the instruction. */
+    void (*gemm)(const hs_gemm *g);
+    /* A thread enters before it calls gemm, and leaves behind it; each may be NULL. */
+    void (*enter)(void), (*leave)(void);
+} hs_pair_kernels;
+
+/* Words from one row of a left side to the next: whole cache lines, and an odd number of them, so that rows that are read
+ * together lie in different sets of the cache. */
+static inline int64_t hs_pair_stride(int64_t k)
+{
+    return ((k + HS_PAIR_STEP - 1) / HS_PAIR_STEP | 1) * (HS_PAIR_STEP / 2);
+}
 
 /* out[j] = position[j] + time[bucket[j]], j < n: one rounding, so equal in every instruction set. */
 typedef void hs_bias_row_fn(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n);
@@ -109,7 +140,8 @@ typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, boo
 
 typedef struct hs_cpu_kernels {
     const char *isa;
-    int row_tile; /* rows of gemm's register tile: the best number of rows to call it with */
+    int row_tile;                 /* rows of gemm's register tile: the best number of rows to call it with */
+    const hs_pair_kernels *pairs; /* or NULL */
 #define X(slot) hs_##slot##_fn *slot;
 #include "device/cpu/kernels.def"
 #undef X
@@ -118,10 +150,14 @@ typedef struct hs_cpu_kernels {
 #define X(slot) hs_##slot##_fn hs_##slot##_ref, hs_##slot##_avx2, hs_##slot##_avx512;
 #include "device/cpu/kernels.def"
 #undef X
+extern const hs_pair_kernels hs_pairs_avx512bf16, hs_pairs_amx;
+void hs_pack_left_avx512bf16(uint32_t *dst, const float *x, int64_t n);
+void hs_silu_left_avx512bf16(uint32_t *left, int64_t lda, const hs_silu_tile *t);
 
 /* Instruction sets this build knows, worst first: ref, then what the architecture has. NULL past the last. */
 const hs_cpu_kernels *hs_cpu_kernels_at(int i);
-/* Whether this processor can run hs_cpu_kernels_at(i). */
+/* Whether this processor can run hs_cpu_kernels_at(i), and whether it gains by them over those before. */
 bool hs_cpu_can_run(int i);
+bool hs_cpu_gains(int i);
 
 #endif

@@ -14,9 +14,11 @@
 
 /* ---- weights ---------------------------------------------------------------------------------------------------------- */
 
-static hstu_status npu_pack(hs_device *dev, hs_packed **out, const float *w, int64_t in, int64_t n, int64_t stride_in,
-    int64_t stride_out, hstu_error *err)
+/* Graphs compute in the device's type, whatever the model's. */
+static hstu_status npu_pack(hs_device *dev, hs_packed **out, const float *w, hs_dtype model_type, int64_t in, int64_t n,
+    int64_t stride_in, int64_t stride_out, hstu_error *err)
 {
+    (void)model_type;
     const hs_dtype type = ((hs_npu *)dev)->root->compute;
     const size_t bytes = (size_t)in * (size_t)n * hs_dtype_bytes(type);
     hs_packed *p = hs_alloc(1, sizeof *p);

@@ -14,7 +14,7 @@ static float to_bf16(float x)
 void hs_round_bf16_ref(float *x, float scale, int64_t n)
 {
     for (int64_t j = 0; j < n; j++)
-        x[j] = to_bf16(scale * x[j]);
+        x[j] = to_bf16(scale * x[j] + 0.0f);
 }
 
 static float value_at(const void *x, hs_dtype type, int64_t j)

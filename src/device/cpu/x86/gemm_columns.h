@@ -26,6 +26,13 @@ static inline void hs_gemm_next_columns(const hs_gemm *g, hs_gemm_columns *c, in
     }
 }
 
+/* How many columns stand together from c on, at most `most`. */
+static inline int64_t hs_gemm_columns_left(const hs_gemm *g, const hs_gemm_columns *c, int64_t most)
+{
+    const int64_t left = g->n - c->col, in_page = g->b ? left : g->page_n - c->at, n = left < in_page ? left : in_page;
+    return n < most ? n : most;
+}
+
 /* The words of these columns in the page-th of the pages that hold k, or in b. */
 static inline const float *hs_gemm_words(const hs_gemm *g, const hs_gemm_columns *c, int64_t page)
 {

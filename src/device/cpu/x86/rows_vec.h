@@ -42,7 +42,7 @@ static inline v_f32 v_activate(v_f32 z, hs_activation act)
 static inline void v_round_row(float *x, float scale, int64_t n)
 {
     for (int64_t j = 0; j < n; j += V_LANES)
-        v_store(x + j, v_to_bf16(v_mul(v_set(scale), v_load(x + j, n - j))), n - j);
+        v_store(x + j, v_to_bf16(v_add(v_mul(v_set(scale), v_load(x + j, n - j)), v_set(0.0f))), n - j);
 }
 
 static inline void v_pair_row(uint32_t *dst, const float *even, const float *odd, int64_t n)

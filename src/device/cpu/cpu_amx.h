@@ -1,0 +1,10 @@
+/* Whether this processor has AMX tiles with bfloat16 products, and the system lets this process use them. */
+#ifndef HS_DEVICE_CPU_CPU_AMX_H
+#define HS_DEVICE_CPU_CPU_AMX_H
+
+#include <stdbool.h>
+
+/* Linux gives tile registers, 8 KB a thread, only to processes that ask; the first call asks. Any thread may call. */
+bool hs_cpu_may_use_amx(void);
+
+#endif
