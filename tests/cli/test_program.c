@@ -39,7 +39,8 @@ static void test_wrong_usage(void **state)
 {
     (void)state;
     expect_error("rum", HS_EXIT_USAGE, "unknown verb 'rum': did you mean 'run'?");
-    expect_error("serve", HS_EXIT_USAGE, "unknown verb 'serve': expected preprocess, run, inspect, convert or devices");
+    expect_error(
+        "serve", HS_EXIT_USAGE, "unknown verb 'serve': expected preprocess, run, bench, inspect, convert or devices");
     expect_error("run --stesp 3", HS_EXIT_USAGE, "did you mean '--steps'?");
     expect_error("run --steps 0", HS_EXIT_USAGE, "--steps wants a whole number");
     expect_error("run --requests x --output y", HS_EXIT_USAGE, "--requests and --output exclude each other");
