@@ -200,6 +200,7 @@ static void name_provider(hs_ort_plugin *plugin, const hs_ort_runtime *runtime, 
 /* Stays mapped whatever the runtime does: C++ libraries do not survive being unloaded. And its loader's reason is exact. */
 static hstu_status keep_loaded(const hs_path *path, hstu_error *err)
 {
+    HS_TRY(hs_ort_check_file(path->text, err));
     void *handle = dlopen(path->text, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!handle) {
         const char *why = dlerror();

@@ -184,4 +184,7 @@ hstu_status hs_ort_defaults(hs_ort *ort, hstu_error *err);
 /* Gives the chosen provider to a session to be. HSTU_EDEVICE, with what to install. */
 hstu_status hs_ort_append(const hs_ort *ort, rt_options *options, hstu_error *err);
 
+/* ort_file.c: HSTU_EDEVICE for a library that was cut short; all else is left to the loader. */
+hstu_status hs_ort_check_file(const char *path, hstu_error *err);
+
 #endif

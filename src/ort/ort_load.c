@@ -74,6 +74,8 @@ static hstu_status open_library(void **out, const char *path, hstu_error *err)
     const bool by_system = strcmp(path, system_library) == 0;
     if (!by_system && access(path, F_OK) != 0)
         return hs_fail(err, HSTU_ENOENT, 0, "ONNX Runtime's library '%s' does not exist", path);
+    if (!by_system)
+        HS_TRY(hs_ort_check_file(path, err));
     /* Must be there before the library is; and once only, since other threads may be reading the environment. */
     const char *telemetry = getenv("ORT_DISABLE_TELEMETRY");
     if (!telemetry || strcmp(telemetry, "1") != 0)

@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +45,29 @@ static void test_not_the_library(void **state)
     expect_open(&choice, HSTU_EDEVICE, "cannot load ONNX Runtime");
     choice.library = TEST_DATA "/fuzz/README.md";
     expect_open(&choice, HSTU_EDEVICE, "cannot load ONNX Runtime");
+}
+
+/* At some of these lengths the loader would end the program. */
+static void test_cut_short(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/test_ort_load_XXXXXX";
+    static char bytes[1 << 20];
+    FILE *whole = fopen(FAKE_ORT_OLD, "rb");
+    assert_non_null(whole);
+    const size_t n = fread(bytes, 1, sizeof bytes, whole);
+    assert_int_equal(fclose(whole), 0);
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0 && n > 5000 && n < sizeof bytes);
+    const size_t cut[] = {100, 200, 1000, 4000, 4200};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        const hs_ort_choice choice = with_library(path);
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, bytes, cut[i], 0), cut[i]);
+        expect_open(&choice, HSTU_EDEVICE, "is cut short: it has ");
+    }
+    close(fd);
+    unlink(path);
 }
 
 static void test_wrong_version(void **state)
@@ -193,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_library),
         cmocka_unit_test(test_not_the_library),
+        cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_wrong_version),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_options),
