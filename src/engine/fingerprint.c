@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "device/npu/npu_device.h"
 
 #include <string.h>
 #include <xxhash.h>
@@ -84,6 +85,20 @@ static hstu_status add_weights(XXH3_state_t *state, const hstu_model *m, hstu_er
     return HSTU_OK;
 }
 
+/* A provider's options may change its arithmetic. */
+static void add_options(XXH3_state_t *state, const hs_device *dev)
+{
+    hs_ort_info info;
+    if (!hs_npu_is(dev))
+        return;
+    hs_npu_get_info(dev, &info);
+    add_int(state, info.as_onnx);
+    for (size_t i = 0; i < info.n_options; i++) {
+        add_text(state, info.key[i]);
+        add_text(state, info.option[i]);
+    }
+}
+
 hstu_status hs_engine_fingerprint(const hstu_model *model, unsigned char out[HS_FINGERPRINT_BYTES], hstu_error *err)
 {
     const hs_model *m = &model->model;
@@ -98,6 +113,7 @@ hstu_status hs_engine_fingerprint(const hstu_model *model, unsigned char out[HS_
     add_text(state, hstu_version());
     add_text(state, model->dev->name);
     add_text(state, model->dev->isa);
+    add_options(state, model->dev);
     add_text(state, config);
     add_int(state, m->bf16);
     add_int(state, (int64_t)m->kv_type);

@@ -29,7 +29,8 @@ static void add_text(XXH3_state_t *state, const char *text)
     (void)XXH3_128bits_update(state, text ? text : "", text ? strlen(text) + 1 : 1);
 }
 
-/* "selftest-<32 hexadecimal digits>": the model's fingerprint, the provider, its versions, libraries and options, the route. */
+/* "selftest-<32 hexadecimal digits>": the model's fingerprint, which counts options and route, the provider, its versions and
+ * libraries. */
 static hstu_status record_name(char *out, size_t size, const hstu_model *model)
 {
     unsigned char fingerprint[HS_FINGERPRINT_BYTES];
@@ -41,15 +42,11 @@ static hstu_status record_name(char *out, size_t size, const hstu_model *model)
         return HSTU_ENOMEM;
     hs_npu_get_info(model->dev, &info);
     const char *const text[] = {info.ort_version, info.library, info.provider, info.provider_version,
-        info.provider_library, info.vendor, info.device, info.kind, info.as_onnx ? "onnx" : "editor"};
+        info.provider_library, info.vendor, info.device, info.kind};
     (void)XXH3_128bits_reset(state);
     (void)XXH3_128bits_update(state, fingerprint, sizeof fingerprint);
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         add_text(state, text[i]);
-    for (size_t i = 0; i < info.n_options; i++) {
-        add_text(state, info.key[i]);
-        add_text(state, info.option[i]);
-    }
     XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state));
     (void)XXH3_freeState(state);
     int n = snprintf(out, size, "selftest-");
