@@ -9,7 +9,7 @@ build=$2
 cc=$3
 # shellcheck disable=SC2046 # one word a flag
 $cc -std=c11 -O1 -Wall -Wextra -Werror -D_POSIX_C_SOURCE=200809L "-I$tree/include" "$tree/bench/npu_overhead.c" \
-    "$build/src/libhstu.a" $(pkg-config --libs libcjson libxxhash zlib) -lpthreadpool -lpthread -ldl -lm \
+    "$build/src/libhstu.a" $(pkg-config --libs libcjson libxxhash zlib) -lpthread -ldl -lm \
     -o "$build/npu_overhead_check"
 if ! "$build/npu_overhead_check" --events 40 --repetitions 3 --threads 1 >"$build/npu_overhead_check.md" \
     2>"$build/npu_overhead_check.err"; then

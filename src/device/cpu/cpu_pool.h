@@ -10,7 +10,7 @@ typedef struct hs_cpu_pool hs_cpu_pool;
 hstu_status hs_cpu_pool_open(hs_cpu_pool **out, int threads, hstu_error *err);
 void hs_cpu_pool_close(hs_cpu_pool *pool); /* NULL is fine */
 
-/* fn(ctx, worker, task) for every task in 0 .. n_tasks - 1, handed out in ascending order to whichever thread is free.
+/* fn(ctx, worker, task) for every task in 0 .. n_tasks - 1, n_tasks < 2^32, handed out in ascending order to whichever thread is free.
  * Calls with the same worker, 0 .. threads - 1, never overlap: a worker number stands for scratch memory. Returns when
  * all are done. */
 typedef void hs_cpu_task_fn(void *ctx, int worker, int64_t task);

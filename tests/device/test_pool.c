@@ -1,0 +1,85 @@
+/* The thread pool: every task once, in any mix of region sizes, and no worker twice at the same time. */
+#include "kernel_test.h"
+
+#include "device/cpu/cpu_pool.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+enum { THREADS = 5, MOST_TASKS = 300, REGIONS = 4000 };
+
+typedef struct region {
+    _Atomic int ran[MOST_TASKS];
+    _Atomic int inside[THREADS];
+    _Atomic int clashes;
+    int plain[MOST_TASKS]; /* written by tasks, read behind the region: what ThreadSanitizer looks at */
+} region;
+
+static void count_task(void *context, int worker, int64_t task)
+{
+    region *r = context;
+    atomic_fetch_add(&r->clashes, atomic_fetch_add(&r->inside[worker], 1) != 0);
+    atomic_fetch_add(&r->ran[task], 1);
+    r->plain[task]++;
+    atomic_fetch_sub(&r->inside[worker], 1);
+}
+
+static void run_regions(int threads, int pause_every)
+{
+    hstu_error err;
+    hs_cpu_pool *pool = NULL;
+    region *r = hs_calloc(1, sizeof *r);
+    int expected[MOST_TASKS] = {0};
+    assert_non_null(r);
+    assert_int_equal(hs_cpu_pool_open(&pool, threads, &err), HSTU_OK);
+    for (int i = 0; i < REGIONS; i++) {
+        const int n = i % 7 == 0 ? i % 3 : (i * 37) % MOST_TASKS;
+        hs_cpu_pool_run(pool, n, count_task, r);
+        for (int t = 0; t < n; t++)
+            expected[t]++;
+        if (pause_every && i % pause_every == 0) /* threads fall asleep */
+            nanosleep(&(struct timespec){.tv_nsec = 300000}, NULL);
+    }
+    for (int t = 0; t < MOST_TASKS; t++) {
+        assert_int_equal(r->ran[t], expected[t]);
+        assert_int_equal(r->plain[t], expected[t]);
+    }
+    assert_int_equal(r->clashes, 0);
+    hs_cpu_pool_close(pool);
+    hs_free(r);
+}
+
+static void test_every_task_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= THREADS; threads++)
+        run_regions(threads, 0);
+}
+
+static void test_sleeping_threads_wake(void **state)
+{
+    (void)state;
+    run_regions(2, 50);
+    run_regions(THREADS, 50);
+}
+
+static void test_open_and_close(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        hstu_error err;
+        hs_cpu_pool *pool = NULL;
+        assert_int_equal(hs_cpu_pool_open(&pool, 1 + i % THREADS, &err), HSTU_OK);
+        hs_cpu_pool_close(pool);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_task_once),
+        cmocka_unit_test(test_sleeping_threads_wake),
+        cmocka_unit_test(test_open_and_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
