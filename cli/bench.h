@@ -3,6 +3,7 @@
 #define HS_CLI_BENCH_H
 
 #include "cli/progress.h"
+#include "cli/stage_times.h"
 #include "hstu/cache.h"
 #include "hstu/hstu.h"
 #include "hstu/npu.h"
@@ -44,6 +45,7 @@ typedef struct hs_bench_settings {
     hstu_npu_options npu;
     int64_t warmup, repetitions;
     double min_s, peak_s; /* peak_s 0: no peaks are measured */
+    bool profile;         /* the time of each operation too */
 } hs_bench_settings;
 
 /* What the machine gives on the row's threads, just before the row; of: static text, NULL where nothing was measured. */
@@ -72,6 +74,7 @@ typedef struct hs_bench_result {
     hs_bench_times times;
     hs_bench_work work;
     hs_bench_peak peak;
+    hs_stage_times stages; /* of the calls that count */
 } hs_bench_result;
 
 /* Events of a row's history, and how many of them are cached: never the newest one of a decoder, which is always asked for. */

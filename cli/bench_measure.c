@@ -30,7 +30,7 @@ hs_bench_times hs_bench_summarise(double *s, int64_t n)
         .n = n};
 }
 
-static hstu_status repeat(hs_bench_times *out, hs_bench_request *request, const hs_bench_settings *settings,
+static hstu_status repeat(hs_bench_result *out, hs_bench_request *request, const hs_bench_settings *settings,
     double *sample, hs_console *console, hstu_error *err)
 {
     double total_s = 0;
@@ -39,14 +39,16 @@ static hstu_status repeat(hs_bench_times *out, hs_bench_request *request, const 
         double taken_s = 0;
         if (hs_console_cancelled(console))
             return hs_fail(err, HSTU_ECANCELLED, 0, "interrupted");
+        if (settings->profile && turn == settings->warmup)
+            hs_bench_request_start_profile(request);
         HS_TRY(hs_bench_request_ask(request, turn, &taken_s, err));
         if (turn < settings->warmup)
             continue;
         sample[n++] = taken_s;
         total_s += taken_s;
     }
-    *out = hs_bench_summarise(sample, n);
-    return HSTU_OK;
+    out->times = hs_bench_summarise(sample, n);
+    return settings->profile ? hs_bench_request_stages(request, total_s, n, &out->stages, err) : HSTU_OK;
 }
 
 static void describe(hs_bench_result *out, const hs_bench_row *row, const hstu_model *model)
@@ -74,7 +76,7 @@ static hstu_status measure_model(hs_bench_result *out, const hs_bench_row *row, 
         status = hs_bench_peak_measure(
             &out->peak, out->kernels, strcmp(row->dtype, "bf16") == 0, out->threads, settings->peak_s, err);
     if (status == HSTU_OK)
-        status = repeat(&out->times, request, settings, sample, console, err);
+        status = repeat(out, request, settings, sample, console, err);
     hs_bench_request_close(request);
     hs_free(sample);
     return status;

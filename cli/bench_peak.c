@@ -159,15 +159,17 @@ static void multiply(worker *w)
 /* Piece behind piece, over and over: when one's turn comes again the others have driven it out of the caches. */
 static void read_block(worker *w)
 {
-    enum { PIECE = 1 << 14 };
+    enum { PIECE = 1 << 14, AHEAD = 512 };
     const double start_s = hs_clock_s();
     lanes sum = {0};
     double now_s = start_s, bytes = 0;
     size_t at = 0;
     do {
         const size_t end = at + PIECE < w->n_lanes ? at + PIECE : w->n_lanes;
-        for (size_t i = at; i < end; i++)
+        for (size_t i = at; i < end; i++) {
+            __builtin_prefetch(w->block + i + AHEAD, 0, 2); /* twice as fast on some machines as without */
             sum ^= w->block[i];
+        }
         bytes += (double)((end - at) * sizeof sum);
         now_s = hs_clock_s();
         at = end < w->n_lanes ? end : 0;

@@ -94,6 +94,17 @@ void hs_bench_print_row(FILE *out, const hs_bench_row *row, const hs_bench_resul
     (void)fflush(out);
 }
 
+void hs_bench_print_stages(FILE *out, size_t number, const hs_stage_times *stages)
+{
+    char before[32];
+    if (number == 1)
+        (void)fputs("\n| row | stage | calls a request | ms a request | share | GFLOP/s |\n"
+                    "| --- | --- | --- | --- | --- | --- |\n",
+            out);
+    (void)snprintf(before, sizeof before, "| %zu | ", number);
+    hs_stage_times_print(out, stages, before, " | ", " |\n");
+}
+
 void hs_bench_print_foot(FILE *out, const hs_bench_settings *settings)
 {
     (void)fprintf(out,
@@ -163,6 +174,7 @@ void hs_bench_put_row(hs_json_writer *w, const hs_bench_row *row, const hs_bench
     put_times(w, "call_ms", &r->times, 1e3);
     hs_json_pair_double(w, "requests_s", batch / r->times.median_s, DIGITS);
     put_rates(w, r);
+    hs_stage_times_put(w, &r->stages);
     hs_json_pair_text(w, "cpu", on->cpu[0] ? on->cpu : NULL);
     hs_json_pair_int(w, "cores", on->cores);
     hs_json_pair_text(w, "compiler", on->compiler);

@@ -18,6 +18,8 @@ void hs_bench_machine_get(hs_bench_machine *out);
 
 void hs_bench_print_head(FILE *out);
 void hs_bench_print_row(FILE *out, const hs_bench_row *row, const hs_bench_result *result, const hs_bench_machine *on);
+/* Stages of the row, the number-th of the table above; 1 comes first and brings the head. Nothing without a profile. */
+void hs_bench_print_stages(FILE *out, size_t number, const hs_stage_times *stages);
 void hs_bench_print_foot(FILE *out, const hs_bench_settings *settings);
 
 /* One object. */

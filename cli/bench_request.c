@@ -151,6 +151,17 @@ hstu_status hs_bench_request_ask(hs_bench_request *r, int64_t turn, double *take
     return r->cache ? check_reuse(r, err) : HSTU_OK;
 }
 
+void hs_bench_request_start_profile(hs_bench_request *r)
+{
+    hstu_session_start_profile(r->session);
+}
+
+hstu_status hs_bench_request_stages(
+    const hs_bench_request *r, double total_s, int64_t n_calls, hs_stage_times *out, hstu_error *err)
+{
+    return hs_stage_times_take(out, r->session, total_s, n_calls * r->batch, err);
+}
+
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
 static hstu_status open_cache(

@@ -14,5 +14,9 @@ void hs_bench_request_close(hs_bench_request *request); /* NULL is fine */
 /* Asks once, and tells how long the answer took. `turn` differs from call to call. HSTU_EDEVICE when other than the cached tokens
  * were reused. */
 hstu_status hs_bench_request_ask(hs_bench_request *request, int64_t turn, double *taken_s, hstu_error *err);
+/* Times operations from here on; what all calls since then, which took total_s, spent on each. */
+void hs_bench_request_start_profile(hs_bench_request *request);
+hstu_status hs_bench_request_stages(
+    const hs_bench_request *request, double total_s, int64_t n_calls, hs_stage_times *out, hstu_error *err);
 
 #endif

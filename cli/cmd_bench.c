@@ -27,6 +27,7 @@ enum {
     REPETITIONS,
     MIN_MS,
     PEAK_MS,
+    PROFILE,
     JSON,
     QUIET,
     ORT_LIBRARY,
@@ -35,7 +36,7 @@ enum {
     N_OPTIONS
 };
 
-enum { MAX_JSON_BYTES = 1 << 24 };
+enum { MAX_JSON_BYTES = 1 << 25 };
 static const char of_shape[] = "the shape's", list[] = "LIST";
 static const int64_t max_count = 1000000;
 
@@ -73,6 +74,7 @@ static const hs_option options_of_bench[N_OPTIONS] = {
     [MIN_MS] = {"min_ms", HS_OPTION_INT, "N", "1000", NULL, 0, max_count, "milliseconds that they take, at least"},
     [PEAK_MS] = {"peak_ms", HS_OPTION_INT, "N", "200", NULL, 0, max_count,
         "milliseconds of measuring the processor's peak before each row, and as many its memory; 0: not measured"},
+    [PROFILE] = {"profile", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "how long each operation took, too"},
     [JSON] = {"json", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "print one JSON document instead of a Markdown table"},
     [QUIET] = {"quiet", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "no progress bar"},
     [ORT_LIBRARY] = HS_OPTION_ORT_LIBRARY,
@@ -135,7 +137,8 @@ static hs_bench_settings settings_of(const hs_option_value *value)
         .warmup = value[WARMUP].number,
         .repetitions = value[REPETITIONS].number,
         .min_s = 1e-3 * (double)value[MIN_MS].number,
-        .peak_s = 1e-3 * (double)value[PEAK_MS].number};
+        .peak_s = 1e-3 * (double)value[PEAK_MS].number,
+        .profile = value[PROFILE].given};
     hstu_npu_options_init(&settings.npu);
     settings.npu.ort_library = value[ORT_LIBRARY].text;
     settings.npu.provider_library = value[ORT_PROVIDER_LIBRARY].text;
@@ -152,6 +155,7 @@ typedef struct bench {
     hs_bench_settings settings;
     hs_bench_machine machine;
     hs_bench_row *row;
+    hs_stage_times *stages; /* [n_rows] for the table behind that of rows; NULL: none */
     size_t n_rows;
     bool json;
 } bench;
@@ -192,6 +196,8 @@ static hstu_status run_rows(bench *b, hs_json_writer *w, hstu_error *err)
             hs_bench_put_row(w, &b->row[i], &result, &b->settings, &b->machine);
         else
             hs_bench_print_row(hs_result_stream(), &b->row[i], &result, &b->machine);
+        if (b->stages)
+            b->stages[i] = result.stages;
     }
     return HSTU_OK;
 }
@@ -219,7 +225,14 @@ static hstu_status print_json(bench *b, hstu_error *err)
 
 static hstu_status print_table(bench *b, hstu_error *err)
 {
+    if (b->settings.profile) {
+        b->stages = hs_calloc(b->n_rows, sizeof *b->stages);
+        if (!b->stages)
+            return hs_fail_nomem(err, b->n_rows * sizeof *b->stages, "the bench's stages");
+    }
     HS_TRY(run_rows(b, NULL, err));
+    for (size_t i = 0; b->stages && i < b->n_rows; i++)
+        hs_bench_print_stages(hs_result_stream(), i + 1, &b->stages[i]);
     hs_bench_print_foot(hs_result_stream(), &b->settings);
     return HSTU_OK;
 }
@@ -257,6 +270,7 @@ static int run_verb(const hs_options *options)
     if (status == HSTU_OK)
         status = run_bench(&b, &err);
     hs_free(b.row);
+    hs_free(b.stages);
     return hs_console_end(&b.console, status, &err);
 }
 

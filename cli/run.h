@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/run_samples.h"
+#include "cli/stage_times.h"
 #include "hstu/cache.h"
 #include "hstu/hstu.h"
 #include "hstu/metric.h"
@@ -68,7 +69,7 @@ typedef struct hs_run {
     size_t n_top_k;
     int64_t k; /* the largest of top_k */
     uint64_t seed;
-    bool filter_seen, dump_logits;
+    bool filter_seen, dump_logits, profile;
     bool pad_attention; /* histories are padded in front with item 0 up to `window` */
     bool ranking;       /* the model's family; then `rules` instead of history, top_k, k and filter_seen */
     hstu_ranking_options rules;
@@ -105,6 +106,7 @@ typedef struct hs_run_result {
     int64_t n_targets;     /* of all requests; of a ranking model candidates */
     double total_s;        /* of the timed batches: assembling and answering, without compiling */
     double *latency_s;     /* [n_batches] from tokens to top-k or logits, without compiling, ascending */
+    hs_stage_times stages; /* of the timed batches, with --profile */
     int64_t *rank;         /* [n_targets] as hstu_recommend gives it */
     int64_t *popular_rank; /* [n_targets] of the most-popular baseline, by the same rules */
     /* ranking */

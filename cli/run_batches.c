@@ -62,11 +62,22 @@ static hstu_status answer_batch(
     return HSTU_OK;
 }
 
+/* The session times its calls with the compiling that latencies leave out. */
+static hstu_status take_stages(const hs_run *run, hs_run_result *result, hstu_error *err)
+{
+    double total_s = run->npu.on ? run->npu.stats.compile_s - run->npu.compiled_before_s : 0;
+    for (int64_t b = 0; b < result->n_batches; b++)
+        total_s += result->latency_s[b];
+    return hs_stage_times_take(&result->stages, run->session, total_s, result->n_requests, err);
+}
+
 hstu_status hs_run_batches(hs_run *run, hs_run_result *result, const hs_batch_work *work, hstu_error *err)
 {
     HS_TRY(warm_up(run, result, work, err));
     HS_TRY(hs_run_cache_begin(run, result->n_batches, err));
     HS_TRY(hs_run_npu_begin(run, err));
+    if (run->profile)
+        hstu_session_start_profile(run->session);
     for (int64_t b = 0; b < result->n_batches; b++) {
         const int64_t first = b * run->batch_size;
         HS_TRY(check_cancelled(run, err));
@@ -81,5 +92,7 @@ hstu_status hs_run_batches(hs_run *run, hs_run_result *result, const hs_batch_wo
     }
     qsort(result->latency_s, (size_t)result->n_batches, sizeof *result->latency_s, hs_ascending);
     HS_TRY(hs_run_npu_end(run, err));
+    if (run->profile)
+        HS_TRY(take_stages(run, result, err));
     return hs_run_cache_end(run, err);
 }

@@ -114,4 +114,6 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
     [HS_RUN_NPU_SELFTEST] = {"npu_selftest", HS_OPTION_CHOICE, "auto|on|off", "auto", NULL, 0, 0,
         "compare a small batch with the processor's answers, and refuse a device that is wrong; auto: the first time "
         "that this model meets this device and these versions"},
+    [HS_RUN_PROFILE] = {"profile", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+        "report how long each operation of the model took, too"},
 };

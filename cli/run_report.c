@@ -248,6 +248,7 @@ hstu_status hs_report_json(hs_dynbuf *out, const hs_run *run, const hs_run_resul
     }
     hs_report_put_npu(&w, run);
     hs_report_put_cache(&w, run);
+    hs_stage_times_put(&w, &result->stages);
     hs_json_end(&w, '}');
     if (w.failed || !hs_dynbuf_append_text(out, "\n")) {
         hs_dynbuf_free(out);
@@ -281,6 +282,17 @@ static void print_head(FILE *out, const hs_run *run, const hs_run_result *result
         milliseconds(result, 0.99), milliseconds(result, 1));
 }
 
+static void print_tail(FILE *out, const hs_run *run, const hs_run_result *result)
+{
+    hs_report_print_npu(out, run);
+    hs_report_print_cache(out, run);
+    if (result->stages.n == 0)
+        return;
+    (void)fprintf(out, "  %-12s  %9s  %10s  %7s  %9s\n", "stage", "calls", "ms", "share", "GFLOP/s");
+    hs_stage_times_print(out, &result->stages, "  ", "  ", "\n");
+    (void)fputs("  calls and ms of a request\n\n", out);
+}
+
 void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
 {
     const size_t n = (size_t)result->n_targets;
@@ -288,8 +300,7 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
     print_head(out, run, result);
     if (run->ranking) {
         hs_report_print_ranking(out, run, result);
-        hs_report_print_npu(out, run);
-        hs_report_print_cache(out, run);
+        print_tail(out, run, result);
         return;
     }
     (void)fprintf(out, "  %-12s%-23s%s\n", "", "     model", "     most popular");
@@ -301,6 +312,5 @@ void hs_report_table(FILE *out, const hs_run *run, const hs_run_result *result)
             hstu_ndcg(result->popular_rank, n, ndcg.k[i]));
     print_row(out, "mrr", 0, hstu_mrr(result->rank, n), hstu_mrr(result->popular_rank, n));
     (void)fputc('\n', out);
-    hs_report_print_npu(out, run);
-    hs_report_print_cache(out, run);
+    print_tail(out, run, result);
 }

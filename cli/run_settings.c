@@ -161,6 +161,7 @@ hstu_status hs_run_settings(hs_run *run, const hs_option_value *value, hstu_erro
     run->steps = value[HS_RUN_STEPS].number;
     run->seed = (uint64_t)value[HS_RUN_SEED].number;
     run->dump_logits = value[HS_RUN_DUMP_LOGITS].given;
+    run->profile = value[HS_RUN_PROFILE].given;
     run->candidates_path = value[HS_RUN_CANDIDATES].text;
     run->output_path = value[HS_RUN_OUTPUT].text;
     /* A replay's target may well be an item that the user has seen. */
@@ -175,7 +176,7 @@ static hstu_status refuse_requests_with(const hs_option_value *value, hstu_error
 {
     static const int clash[] = {HS_RUN_STEPS, HS_RUN_OUTPUT, HS_RUN_WARMUP, HS_RUN_PROTOCOL, HS_RUN_DROP_DUPLICATES,
         HS_RUN_MIN_EVENTS, HS_RUN_TIME_INTERVAL_S, HS_RUN_MAX_SEQUENCES, HS_RUN_MAX_SEQUENCE_LENGTH, HS_RUN_MAX_HISTORY,
-        HS_RUN_MAX_CANDIDATES, HS_RUN_TRUNCATION, HS_RUN_SPLIT, HS_RUN_BATCH_TS_INTERVAL};
+        HS_RUN_MAX_CANDIDATES, HS_RUN_TRUNCATION, HS_RUN_SPLIT, HS_RUN_BATCH_TS_INTERVAL, HS_RUN_PROFILE};
     for (size_t i = 0; i < sizeof clash / sizeof *clash && value[HS_RUN_REQUESTS].given; i++) {
         if (value[clash[i]].given)
             return hs_fail(err, HSTU_EINVAL, 0, "options --requests and --%s exclude each other: give one of them",

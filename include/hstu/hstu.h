@@ -166,6 +166,22 @@ HSTU_API void hstu_session_close(hstu_session *session); /* NULL is fine */
  * grow with their number. Scores do not depend on it. HSTU_EINVAL. */
 HSTU_API hstu_status hstu_session_set_micro_batch(hstu_session *session, int64_t n, hstu_error *err);
 
+/* What a session's calls have spent on one operation. */
+typedef struct hstu_stage_time {
+    const char
+        *stage; /* "linear", "silu_attn", ..., "graph": an NPU's whole pass, with what compiling it took. Static */
+    int64_t calls;
+    /* Of the clock, while the session's threads shared the operation; where each thread took whole users, the sum of theirs divided
+     * by the number of threads. All stages together are at most the time of the calls; the rest is checking, copying and waiting. */
+    double seconds;
+    double flop; /* multiplications and additions of linear layers, attention (causal pairs alone) and top-k; else 0 */
+} hstu_stage_time;
+/* Begins to time the session's operations, from zero, also when it did before. It costs two looks at the clock an operation. */
+HSTU_API void hstu_session_start_profile(hstu_session *session);
+/* The i-th stage, in an order that does not change; HSTU_EINVAL past the end, and for a session without a profile. */
+HSTU_API hstu_status hstu_session_get_stage(
+    const hstu_session *session, size_t i, hstu_stage_time *stage, hstu_error *err);
+
 /* The user embeddings. out [n_users, dim], out_len its elements. HSTU_EINVAL names the user, what was expected and what was
  * found; HSTU_EFORMAT when an embedding comes out as no finite number; HSTU_ENOMEM; HSTU_EDEVICE and HSTU_EUNSUP when an NPU fails,
  * or declines an operator. Outputs are untouched on failure and the session stays usable, here and below. A user's answer is the

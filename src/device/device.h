@@ -6,6 +6,7 @@
 #define HS_DEVICE_DEVICE_H
 
 #include "device/kv.h"
+#include "device/profile.h"
 #include "hstu/status.h"
 #include "tensor/dtype.h"
 #include "tensor/mat.h"
@@ -19,9 +20,10 @@ typedef struct hs_packed hs_packed;
 
 typedef enum hs_activation { HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU, HS_ACT_GELU } hs_activation;
 
-/* Operations with the member `bf16` compute bfloat16 models: matrices stay float32, but every value that such a model
- * would store is rounded to the nearest bfloat16 (ties to even) where its comment says "bf16:". Inputs and weights then
- * hold bfloat16 values, sums are float32. Source of the rounding points: the fused layer of NVIDIA's recsys-examples,
+/* Operations with the member `bf16` compute bfloat16 models: every value that such a model would store is rounded to the nearest
+ * bfloat16 (ties to even) where its comment says "bf16:". Inputs and weights then hold bfloat16 values, sums are float32. Matrices
+ * are float32 all the same, or, on devices that store bfloat16, any of them may hold bfloat16 values: a value that is
+ * no normal number may then become 0, and what is stored of one that was not rounded is rounded. Source of the rounding points: the fused layer of NVIDIA's recsys-examples,
  * examples/hstu/ops/fused_hstu_op.py. */
 
 /* out[r, :] = scale * row[r] + position[position_id[r], :], one fused multiply-add each; a NULL row counts as zeros.
@@ -170,12 +172,13 @@ typedef struct hs_l2_norm_args {
 } hs_l2_norm_args;
 
 /* Exact top-k of score = (q . table[id]) * inv_norm[id] + bias[id] over the candidates, best first, ties to the smaller
- * id; NaN scores are never chosen. Unused places hold item -1, score -INFINITY. The table is streamed once for all
- * queries. rank[u] = 1 + the candidates that come before target[u] in that order; 0 when target[u] is filtered, or no
- * candidate, or its score is NaN. */
+ * id; NaN scores are never chosen. Unused places hold item -1, score -INFINITY. The table is read once for hundreds of
+ * queries. A score is one sum whose order depends on the table's type and the device alone. rank[u] = 1 + the candidates
+ * that come before target[u] in that order; 0 when target[u] is filtered, or no candidate, or its score is NaN. */
 typedef struct hs_topk_args {
-    hs_mat query;       /* [n, D] */
-    const float *table; /* [table_rows, D], no gaps */
+    hs_mat query;        /* [n, D] */
+    const void *table;   /* [table_rows, D], no gaps */
+    hs_dtype table_type; /* HS_F32, or HS_BF16: queries are rounded to bfloat16 too */
     int64_t table_rows;
     const float *inv_norm;    /* [table_rows], or NULL for 1 */
     const float *bias;        /* [table_rows], or NULL for 0 */
@@ -244,7 +247,10 @@ struct hs_device {
      * and isa may exchange packed weights. */
     const char *isa;
     int n_threads;
-    bool pads; /* users of a pass are padded to the longest: hs_device_bucket tells who goes well together */
+    bool stores_bf16;    /* bfloat16 models' matrices hold bfloat16 values, not float32 ones of such values */
+    bool pads;           /* users of a pass are padded to the longest: hs_device_bucket tells who goes well together */
+    bool records;        /* what a pass computes, it computes during `end` */
+    hs_profile *profile; /* borrowed; NULL: nothing is timed */
 };
 
 /* Text is borrowed for the call. */

@@ -19,6 +19,19 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Most histories are so short that this takes a fraction of what qsort does. */
+enum { SHORT_LIST = 48 };
+
+static void insert_sorted(int64_t *out, const int64_t *id, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i;
+        for (; at > 0 && out[at - 1] > id[i]; at--)
+            out[at] = out[at - 1];
+        out[at] = id[i];
+    }
+}
+
 /* Copies n ids in ascending order, each once; *out_n of them. */
 static void sort_ids(int64_t *out, size_t *out_n, const int64_t *id, size_t n)
 {
@@ -26,8 +39,12 @@ static void sort_ids(int64_t *out, size_t *out_n, const int64_t *id, size_t n)
         *out_n = 0;
         return;
     }
-    memcpy(out, id, n * sizeof *out);
-    qsort(out, n, sizeof *out, compare_ids);
+    if (n <= SHORT_LIST) {
+        insert_sorted(out, id, n);
+    } else {
+        memcpy(out, id, n * sizeof *out);
+        qsort(out, n, sizeof *out, compare_ids);
+    }
     size_t kept = 1;
     for (size_t i = 1; i < n; i++) {
         if (out[i] != out[kept - 1])
@@ -132,12 +149,14 @@ static hstu_status search(hstu_session *s, const queries *q, const candidates *c
     const hs_model *m = &s->model->model;
     const hs_weight_target *w = &m->weight;
     const bool decoder = m->config.family == HS_CONFIG_DECODER;
-    /* Packing a candidate costs about as much as four queries. */
+    const hs_item_rows *table = decoder ? &w->vocabulary : &w->item;
+    /* Reading a candidate costs about as much as four queries. */
     const double work = (double)cand->n * (double)q->emb.cols * (double)(q->emb.rows + 4);
     return hs_op_topk(hs_engine_lane(s, work)->dev,
         &(hs_topk_args){
             .query = q->emb,
-            .table = decoder ? w->vocabulary : w->item,
+            .table = table->data,
+            .table_type = table->type,
             .table_rows = m->config.max_item_id + 1,
             .inv_norm = m->item_inv_norm,
             .bias = decoder ? w->vocabulary_bias : NULL,

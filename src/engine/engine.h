@@ -60,7 +60,8 @@ int64_t hs_engine_min_item_id(const hs_config *config);
 /* What one forward pass works with. */
 typedef struct hs_lane {
     hs_device *dev;
-    hs_arena scratch; /* one chunk of users */
+    hs_arena scratch;   /* one chunk of users */
+    hs_profile profile; /* of passes that threads share out */
     hstu_status status;
     hstu_error err;
 } hs_lane;
@@ -90,6 +91,8 @@ struct hstu_session {
     size_t n_parts;
     int64_t pass_rows; /* a pass of all threads takes whole users up to this many rows */
     hs_arena call;     /* one call */
+    hs_profile profile;
+    bool profiles; /* the lanes' devices fill the profile */
 };
 
 enum {
@@ -126,6 +129,11 @@ void hs_engine_start_call(hstu_session *session);
 /* Where so many multiply-adds, which threads would share and then meet, are done: by one thread when waking others would take
  * longer. */
 hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds);
+
+/* Around passes that each thread runs for itself: every lane fills a profile of its own, and adds to the session's its share of
+ * the time that passed for all. */
+void hs_engine_part_profile(hstu_session *session);
+void hs_engine_join_profile(hstu_session *session);
 
 /* A forward pass over users that can be split between any two of them. */
 typedef struct hs_lane_work {

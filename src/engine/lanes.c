@@ -104,7 +104,9 @@ static hstu_status run_parted(hstu_session *session, job *j, hstu_error *err)
 {
     const size_t most = session->n_parts * SLICES_PER_PART;
     j->n_slices = (size_t)j->rows / SLICE_ROWS + 1 < most ? (size_t)j->rows / SLICE_ROWS + 1 : most;
+    hs_engine_part_profile(session);
     hs_op_parallel(session->whole.dev, (int64_t)session->n_parts, run_part, j);
+    hs_engine_join_profile(session);
     for (size_t i = 0; i < session->n_parts; i++) {
         if (j->part[i].status != HSTU_OK) {
             if (err)

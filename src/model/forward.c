@@ -7,14 +7,22 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err)
 {
-    const size_t n = (size_t)rows * (size_t)cols;
-    float *data = hs_arena_alloc(pass->scratch, n, sizeof *data);
-    if (!data)
-        return hs_fail_nomem(err, n * sizeof *data, "the forward pass");
-    *out = hs_mat_of(data, rows, cols);
+    const bool bf16 = pass->model->bf16 && pass->dev->stores_bf16;
+    const int64_t ld = bf16 ? hs_mat_half_ld(cols) : cols;
+    const size_t n = (size_t)(bf16 ? rows + HS_MAT_BLOCK : rows) * (size_t)ld;
+    *out = (hs_mat){.rows = rows, .cols = cols, .ld = ld, .bf16 = bf16};
+    if (bf16)
+        out->half = hs_arena_alloc(pass->scratch, n, sizeof *out->half);
+    else
+        out->data = hs_arena_alloc(pass->scratch, n, sizeof *out->data);
+    if (!out->data)
+        return hs_fail_nomem(err, n * sizeof *out->data, "the forward pass");
+    for (int64_t r = 0; bf16 && cols % HS_MAT_BLOCK != 0 && r < rows; r++)
+        memset(out->half + r * ld + cols, 0, (size_t)(HS_MAT_BLOCK - cols % HS_MAT_BLOCK) * sizeof *out->half);
     return HSTU_OK;
 }
 
@@ -89,7 +97,8 @@ static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
 {
     const hs_config *c = &pass->model->config;
     const bool decoder = c->family == HS_CONFIG_DECODER;
-    const float *table = pass->model->weight.item;
+    const hs_item_rows *table = &pass->model->weight.item;
+    const int64_t row_bytes = c->item_embedding_dim * (int64_t)hs_dtype_bytes(table->type);
     int64_t *position = NULL, at = 0;
     const void **row = hs_arena_alloc(pass->scratch, (size_t)pass->rows, sizeof *row);
     if (!row)
@@ -98,7 +107,7 @@ static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
     for (int64_t b = 0; b < pass->users.n_users; b++) {
         const int64_t *item = pass->input->item_id + pass->input->users.offset[b];
         for (int64_t i = pass->reused[b]; i < pass->length[b]; i++, at++) {
-            row[at] = table + item[i] * c->item_embedding_dim;
+            row[at] = (const char *)table->data + item[i] * row_bytes;
             position[at] = i;
         }
     }
@@ -106,7 +115,7 @@ static hstu_status embed(const hs_pass *pass, hs_mat x, hstu_error *err)
         &(hs_embed_args){
             .out = x,
             .row = row,
-            .row_type = HS_F32,
+            .row_type = table->type,
             .scale = decoder ? 1.0f : sqrtf((float)c->item_embedding_dim),
             .position = pass->model->weight.position,
             .position_rows = decoder ? c->max_position_embeddings : c->attention_n,

@@ -91,6 +91,7 @@ static hstu_status attention(
                 .scale = 1.0f / sqrtf((float)c->dqk),
                 .padded_n = c->attention_n,
                 .bias = b->used ? &rel : NULL,
+                .bf16 = pass->model->bf16,
             },
             err);
     return hs_op_silu_attn(pass->dev,
@@ -103,6 +104,7 @@ static hstu_status attention(
             .alpha = 1.0f,
             .inv_n = 1.0f / (float)c->attention_n,
             .bias = b->used ? &rel : NULL,
+            .bf16 = pass->model->bf16,
         },
         err);
 }
@@ -119,9 +121,12 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const
     const hs_hstu_layer *w = &pass->model->weight.hstu[l];
     const hs_mat u = hs_mat_rows(s->u, 0, rows->x.rows), q = hs_mat_rows(s->q, 0, rows->x.rows);
     const hs_activation act = pass->model->config.linear_activation == HS_LINEAR_SILU ? HS_ACT_SILU : HS_ACT_NONE;
-    const hs_linear_args four[] = {{.out = s->v, .x = s->normed, .w = w->v, .act = act},
-        {.out = s->k, .x = s->normed, .w = w->k, .act = act}, {.out = u, .x = rows->normed, .w = w->u, .act = act},
-        {.out = q, .x = rows->normed, .w = w->q, .act = act}};
+    hs_linear_args four[] = {{.out = s->v, .x = s->normed, .w = w->v}, {.out = s->k, .x = s->normed, .w = w->k},
+        {.out = u, .x = rows->normed, .w = w->u}, {.out = q, .x = rows->normed, .w = w->q}};
+    for (int i = 0; i < 4; i++) {
+        four[i].act = act;
+        four[i].bf16 = pass->model->bf16;
+    }
     HS_TRY(hs_op_linears(pass->dev, four, 4, err));
     HS_TRY(hs_pass_trace(pass, l, "u", u, err));
     HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
@@ -142,12 +147,22 @@ static hstu_status finish_layer(
     HS_TRY(attention(pass, l, b, rows, s.attn, s.q, err));
     HS_TRY(hs_pass_trace(pass, l, "attn", s.attn, err));
     HS_TRY(hs_op_norm_gate(pass->dev,
-        &(hs_norm_gate_args){
-            .out = s.y, .u = s.u, .o = s.attn, .eps = (float)c->layer_norm_eps, .concat = c->concat_ua},
+        &(hs_norm_gate_args){.out = s.y,
+            .u = s.u,
+            .o = s.attn,
+            .eps = (float)c->layer_norm_eps,
+            .concat = c->concat_ua,
+            .bf16 = pass->model->bf16},
         err));
     HS_TRY(hs_pass_trace(pass, l, "o_in", s.y, err));
     HS_TRY(hs_op_linear(pass->dev,
-        &(hs_linear_args){.out = rows->x, .x = s.y, .w = layer->o, .bias = layer->o_bias, .residual = rows->x}, err));
+        &(hs_linear_args){.out = rows->x,
+            .x = s.y,
+            .w = layer->o,
+            .bias = layer->o_bias,
+            .residual = rows->x,
+            .bf16 = pass->model->bf16},
+        err));
     HS_TRY(hs_pass_trace(pass, l, "out", rows->x, err));
     return HSTU_OK;
 }
@@ -157,7 +172,8 @@ static hstu_status run_layer(const hs_pass *pass, int64_t l, const bias *b, cons
     const float eps = (float)pass->model->config.layer_norm_eps;
     queries rows = {.users = &pass->users, .bucket_offset = b->offset, .x = x, .normed = s->normed};
 
-    HS_TRY(hs_op_layer_norm(pass->dev, &(hs_layer_norm_args){.out = s->normed, .x = x, .eps = eps}, err));
+    HS_TRY(hs_op_layer_norm(
+        pass->dev, &(hs_layer_norm_args){.out = s->normed, .x = x, .eps = eps, .bf16 = pass->model->bf16}, err));
     HS_TRY(hs_pass_trace(pass, l, "normed", s->normed, err));
     if (hs_pass_narrows(pass, l)) {
         HS_TRY(hs_pass_newest(pass, s->newest, x, err));

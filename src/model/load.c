@@ -18,9 +18,9 @@ static int64_t tasks(int64_t n, int64_t per_task)
     return n / per_task + (n % per_task != 0);
 }
 
-const float *hs_load_in_place(const hs_tensor *t)
+const void *hs_load_in_place(const hs_tensor *t, hs_dtype type)
 {
-    if (t->dtype != HS_F32 || !hs_tensor_contiguous(t) || (uintptr_t)t->data % _Alignof(float) != 0)
+    if (t->dtype != type || !hs_tensor_contiguous(t) || (uintptr_t)t->data % hs_dtype_bytes(type) != 0)
         return NULL;
     return t->data;
 }
@@ -51,8 +51,39 @@ void hs_load_f32(hs_device *dev, const hs_tensor *t, float *out)
     hs_op_parallel(dev, tasks(t->shape[0], c.rows_per_task), convert, &c);
 }
 
+typedef struct narrowing {
+    const hs_tensor *t;
+    uint16_t *out;
+} narrowing;
+
+static void narrow_row(void *ctx, int64_t row)
+{
+    enum { PIECE = 1024 };
+    const narrowing *c = ctx;
+    const int64_t cols = c->t->shape[1];
+    float piece[PIECE];
+    for (int64_t first = 0; first < cols; first += PIECE) {
+        hs_tensor part = *c->t;
+        part.shape[0] = 1;
+        part.shape[1] = min64(PIECE, cols - first);
+        part.data = (const char *)c->t->data +
+                    (size_t)(row * c->t->stride[0] + first * c->t->stride[1]) * hs_dtype_bytes(c->t->dtype);
+        hs_tensor_to_f32(&part, piece);
+        for (int64_t i = 0; i < part.shape[1]; i++)
+            c->out[row * cols + first + i] = hs_f32_to_bf16(piece[i]);
+    }
+}
+
+void hs_load_bf16(hs_device *dev, const hs_tensor *t, uint16_t *out)
+{
+    narrowing c = {.t = t, .out = out};
+    if (hs_tensor_elements(t) > 0)
+        hs_op_parallel(dev, t->shape[0], narrow_row, &c);
+}
+
 typedef struct search {
-    const float *values;
+    const void *values;
+    hs_dtype type;
     int64_t n;
     int64_t *found;
 } search;
@@ -74,15 +105,21 @@ static bool all_finite(const float *x, int64_t n)
     return finite;
 }
 
+static bool is_finite_at(const search *s, int64_t i)
+{
+    return s->type == HS_F32 ? isfinite(((const float *)s->values)[i])
+                             : (((const uint16_t *)s->values)[i] & 0x7f80) != 0x7f80;
+}
+
 static void search_chunk(void *ctx, int64_t task)
 {
     const search *s = ctx;
     const int64_t first = task * CHUNK, n = min64(CHUNK, s->n - first);
     s->found[task] = -1;
-    if (all_finite(s->values + first, n))
+    if (s->type == HS_F32 && all_finite((const float *)s->values + first, n))
         return;
     for (int64_t i = first; i < first + n; i++) {
-        if (!isfinite(s->values[i])) {
+        if (!is_finite_at(s, i)) {
             s->found[task] = i;
             return;
         }
@@ -94,9 +131,9 @@ int64_t hs_load_chunks(int64_t n)
     return tasks(n, CHUNK);
 }
 
-int64_t hs_load_find_not_finite(hs_device *dev, const float *values, int64_t n, int64_t *chunk_result)
+int64_t hs_load_find_not_finite(hs_device *dev, const void *values, hs_dtype type, int64_t n, int64_t *chunk_result)
 {
-    search s = {.values = values, .n = n, .found = chunk_result};
+    search s = {.values = values, .type = type, .n = n, .found = chunk_result};
     hs_op_parallel(dev, tasks(n, CHUNK), search_chunk, &s);
     for (int64_t i = 0; i < tasks(n, CHUNK); i++) {
         if (chunk_result[i] >= 0)
@@ -107,7 +144,7 @@ int64_t hs_load_find_not_finite(hs_device *dev, const float *values, int64_t n, 
 
 typedef struct norms {
     float *inv_norm;
-    const float *table;
+    const hs_item_rows *table;
     int64_t rows, dim, rows_per_task;
     float eps;
 } norms;
@@ -133,17 +170,31 @@ static double norm(const float *x, int64_t n)
     return sqrt(total);
 }
 
+static double norm_bf16(const uint16_t *x, int64_t n)
+{
+    double sum[8] = {0}, total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        const double y = (double)hs_bf16_to_f32(x[i]);
+        sum[i % 8] += y * y;
+    }
+    for (int j = 0; j < 8; j++)
+        total += sum[j];
+    return sqrt(total);
+}
+
 static void norm_rows(void *ctx, int64_t task)
 {
     const norms *a = ctx;
     const int64_t first = task * a->rows_per_task, end = min64(a->rows, first + a->rows_per_task);
     for (int64_t r = first; r < end; r++) {
-        const float length = (float)norm(a->table + r * a->dim, a->dim);
+        const float length =
+            (float)(a->table->type == HS_F32 ? norm((const float *)a->table->data + r * a->dim, a->dim)
+                                             : norm_bf16((const uint16_t *)a->table->data + r * a->dim, a->dim));
         a->inv_norm[r] = 1.0f / (length > a->eps ? length : a->eps);
     }
 }
 
-void hs_load_inv_norm(hs_device *dev, float *inv_norm, const float *table, int64_t rows, int64_t dim, float eps)
+void hs_load_inv_norm(hs_device *dev, float *inv_norm, const hs_item_rows *table, int64_t rows, int64_t dim, float eps)
 {
     norms a = {.inv_norm = inv_norm, .table = table, .rows = rows, .dim = dim, .eps = eps};
     a.rows_per_task = dim >= CHUNK ? 1 : CHUNK / dim;

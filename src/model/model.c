@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/half.h"
 #include "base/system.h"
 #include "model/bind.h"
 #include "model/infer.h"
@@ -43,18 +44,14 @@ static hstu_status install(hs_model *m, const hs_weight *w, const float *values,
     return HSTU_OK;
 }
 
-/* Memory for a weight's values: an item table's own, the arena, or *temporary, which the caller frees. */
+/* Memory for a weight's values: the arena, or *temporary, which the caller frees. */
 static float *room_for(hs_model *m, const hs_weight *w, float **temporary)
 {
     const size_t n = (size_t)hs_weight_elements(w);
-    float **own = w->keep == NULL                    ? temporary
-                  : w->keep == &m->weight.item       ? &m->item
-                  : w->keep == &m->weight.vocabulary ? &m->vocabulary
-                                                     : NULL;
-    if (!own)
+    if (w->keep)
         return hs_arena_alloc(&m->arena, n, sizeof(float));
-    *own = hs_alloc_aligned(n, sizeof(float));
-    return *own;
+    *temporary = hs_alloc_aligned(n, sizeof(float));
+    return *temporary;
 }
 
 static hstu_status fail_room(const hs_weight *w, hstu_error *err)
@@ -62,32 +59,51 @@ static hstu_status fail_room(const hs_weight *w, hstu_error *err)
     return hs_fail_nomem(err, (size_t)hs_weight_elements(w) * sizeof(float), w->name);
 }
 
-static hstu_status check_finite(hs_model *m, const hs_weight *w, const float *values, const char *path, hstu_error *err)
+static hstu_status check_finite(
+    hs_model *m, const hs_weight *w, const void *values, hs_dtype type, const char *path, hstu_error *err)
 {
     const int64_t n = hs_weight_elements(w);
     int64_t *found = hs_alloc((size_t)hs_load_chunks(n), sizeof *found);
     if (!found)
         return hs_fail_nomem(err, (size_t)hs_load_chunks(n) * sizeof *found, w->name);
-    const int64_t at = hs_load_find_not_finite(m->dev, values, n, found);
+    const int64_t at = hs_load_find_not_finite(m->dev, values, type, n, found);
     hs_free(found);
     if (at < 0)
         return HSTU_OK;
     return hs_fail(err, HSTU_EFORMAT, 0, "%.200s: tensor '%s' holds %g at element %" PRId64 ", expected finite weights",
-        path, w->name, (double)values[at], at);
+        path, w->name,
+        (double)(type == HS_F32 ? ((const float *)values)[at] : hs_bf16_to_f32(((const uint16_t *)values)[at])), at);
 }
 
-/* A bfloat16 model's weights are rounded once, but for the rows that the embed operation rounds as it reads them. */
-static bool rounds(const hs_model *m, const hs_weight *w, const hs_tensor *t)
+/* An item table in the type that the model computes with; read where it lies if it has that type. */
+static hstu_status load_rows(
+    hs_model *m, const hs_weight *w, const hs_tensor *tensor, const char *path, hstu_error *err)
 {
-    return m->bf16 && t->dtype != HS_BF16 && w->keep != &m->weight.item;
+    hs_item_rows *rows = w->rows;
+    rows->type = m->bf16 ? HS_BF16 : HS_F32;
+    rows->data = hs_load_in_place(tensor, rows->type);
+    if (!rows->data) {
+        rows->memory = hs_alloc_aligned((size_t)hs_weight_elements(w), hs_dtype_bytes(rows->type));
+        if (!rows->memory)
+            return fail_room(w, err);
+        if (m->bf16)
+            hs_load_bf16(m->dev, tensor, rows->memory);
+        else
+            hs_load_f32(m->dev, tensor, rows->memory);
+        rows->data = rows->memory;
+    }
+    m->n_parameters += hs_weight_elements(w);
+    return check_finite(m, w, rows->data, rows->type, path, err);
 }
 
 static hstu_status load_weight(
     hs_model *m, const hs_weight *w, const hs_tensor *tensor, const char *path, hstu_error *err)
 {
+    if (w->rows)
+        return load_rows(m, w, tensor, path, err);
     float *temporary = NULL;
-    const bool rounded = rounds(m, w, tensor);
-    const float *values = rounded ? NULL : hs_load_in_place(tensor);
+    const bool rounded = m->bf16 && tensor->dtype != HS_BF16;
+    const float *values = rounded ? NULL : hs_load_in_place(tensor, HS_F32);
     if (!values) {
         float *room = room_for(m, w, &temporary);
         if (!room)
@@ -97,7 +113,7 @@ static hstu_status load_weight(
             hs_load_round_bf16(m->dev, room, hs_weight_elements(w));
         values = room;
     }
-    hstu_status status = check_finite(m, w, values, path, err);
+    hstu_status status = check_finite(m, w, values, HS_F32, path, err);
     if (status == HSTU_OK)
         status = install(m, w, values, err);
     hs_free(temporary);
@@ -113,7 +129,7 @@ static hstu_status make_item_norms(hs_model *m, hstu_error *err)
     if (!m->item_inv_norm)
         return hs_fail_nomem(err, (size_t)rows * sizeof(float), "the item norms");
     hs_load_inv_norm(
-        m->dev, m->item_inv_norm, m->weight.item, rows, m->config.item_embedding_dim, (float)m->config.l2_norm_eps);
+        m->dev, m->item_inv_norm, &m->weight.item, rows, m->config.item_embedding_dim, (float)m->config.l2_norm_eps);
     return HSTU_OK;
 }
 
@@ -184,15 +200,6 @@ static void start(hs_model *m, hs_config *config, hs_device *dev, bool bf16)
     hs_arena_init(&m->arena, SIZE_MAX / 4);
 }
 
-static hstu_status check_dtype(const hs_model *m, hstu_error *err)
-{
-    if (!m->bf16 || m->config.family != HS_CONFIG_RETRIEVAL)
-        return HSTU_OK;
-    return hs_fail(err, HSTU_EUNSUP, 0,
-        "%s: dtype bf16 is not part of this version for the retrieval family, which computes in fp32",
-        m->config.source);
-}
-
 hstu_status hs_model_bind(
     hs_model *out, hs_config *config, hs_device *dev, const hs_model_source *source, bool bf16, hstu_error *err)
 {
@@ -202,7 +209,6 @@ hstu_status hs_model_bind(
     hstu_status status = HSTU_OK;
     start(&m, config, dev, bf16);
     m.table = source->table;
-    HS_TRY_GOTO(check_dtype(&m, err));
     HS_TRY_GOTO(hs_infer(&m.config, dict, source->recognised, err));
     HS_TRY_GOTO(hs_config_require_complete(&m.config, err));
     HS_TRY_GOTO(make_layers(&m, err));
@@ -239,6 +245,31 @@ static hstu_status check_memory(const hs_weight *weight, size_t n, const hs_conf
         config->source, config->max_item_id, config->item_embedding_dim, need * 1e-9, have * 1e-9);
 }
 
+/* A table takes over the memory, or has its values rounded into its own. */
+static hstu_status take_rows(hs_model *m, const hs_weight *w, float **values, hstu_error *err)
+{
+    hs_item_rows *rows = w->rows;
+    const int64_t n = hs_weight_elements(w);
+    rows->type = m->bf16 ? HS_BF16 : HS_F32;
+    if (m->bf16) {
+        rows->memory = hs_alloc_aligned((size_t)n, sizeof(uint16_t));
+        if (!rows->memory)
+            return fail_room(w, err);
+        const hs_tensor all = {.dtype = HS_F32,
+            .rank = 2,
+            .shape = {w->shape[0], w->shape[1]},
+            .stride = {w->shape[1], 1},
+            .data = *values};
+        hs_load_bf16(m->dev, &all, rows->memory);
+    } else {
+        rows->memory = *values;
+        *values = NULL;
+    }
+    rows->data = rows->memory;
+    m->n_parameters += n;
+    return HSTU_OK;
+}
+
 static hstu_status make_random(hs_model *m, const hs_weight *w, uint64_t seed, uint64_t stream, hstu_error *err)
 {
     float *temporary = NULL;
@@ -246,9 +277,9 @@ static hstu_status make_random(hs_model *m, const hs_weight *w, uint64_t seed, u
     if (!room)
         return fail_room(w, err);
     hs_init_fill(m->dev, room, hs_weight_elements(w), w->init, w->scale, seed, stream);
-    if (m->bf16)
+    if (m->bf16 && !w->rows)
         hs_load_round_bf16(m->dev, room, hs_weight_elements(w));
-    const hstu_status status = install(m, w, room, err);
+    const hstu_status status = w->rows ? take_rows(m, w, &temporary, err) : install(m, w, room, err);
     hs_free(temporary);
     return status;
 }
@@ -271,7 +302,6 @@ hstu_status hs_model_random(
     size_t n = 0;
     hstu_status status = HSTU_OK;
     start(&m, config, dev, options->bf16);
-    HS_TRY_GOTO(check_dtype(&m, err));
     HS_TRY_GOTO(hs_config_require_complete(&m.config, err));
     HS_TRY_GOTO(make_layers(&m, err));
     HS_TRY_GOTO(hs_weight_list(&weight, &n, &m.config, &m.weight, err));
@@ -340,8 +370,8 @@ void hs_model_free(hs_model *model)
     hs_free(model->weight.ranking);
     hs_free(model->weight.decoder);
     hs_free(model->item_inv_norm);
-    hs_free(model->item);
-    hs_free(model->vocabulary);
+    hs_free(model->weight.item.memory);
+    hs_free(model->weight.vocabulary.memory);
     hs_tables_close(model->table, model->config.n_tables);
     hs_arena_free(&model->arena);
     hs_config_free(&model->config);

@@ -9,14 +9,14 @@
 #include "model/weights.h"
 
 typedef struct hs_model {
-    hs_config config;         /* complete; owned */
-    hs_device *dev;           /* that packed the weights; borrowed until hs_model_free */
-    hs_weight_target weight;  /* pointers into `arena`, `item`, or the mapped checkpoint */
-    bool bf16;                /* computes as a bfloat16 model does: dense weights are rounded already */
-    hs_dtype kv_type;         /* of keys and values: HS_F32, or HS_BF16, which a bfloat16 model always has */
-    float *item_inv_norm;     /* [max_item_id + 1]: 1 / max(|E[id]|, l2_norm_eps); NULL without item_l2_norm */
-    float *item, *vocabulary; /* the item tables, when they could not be used in place */
-    hs_arena arena;           /* every other weight that is kept as it is */
+    hs_config config;        /* complete; owned */
+    hs_device *dev;          /* that packed the weights; borrowed until hs_model_free */
+    hs_weight_target weight; /* pointers into `arena`, the tables' own memory, or the mapped checkpoint */
+    bool bf16;               /* computes as a bfloat16 model does: dense weights are rounded already */
+    hs_dtype kv_type;        /* of keys and values: HS_F32, or HS_BF16, which a bfloat16 model always has */
+    float *item_inv_norm;    /* [max_item_id + 1]: 1 / max(|E[id]|, l2_norm_eps); NULL without item_l2_norm */
+
+    hs_arena arena; /* every other weight that is kept as it is */
     int64_t n_parameters;
     /* ranking */
     hs_table *table;                                                            /* [config.n_tables]; owned */
@@ -25,7 +25,8 @@ typedef struct hs_model {
 
 /* Where a model's weights come from. */
 typedef struct hs_model_source {
-    /* Must outlive the model: fp32 weights are used in place where they can be, other floating types are converted. */
+    /* Must outlive the model: fp32 weights, and bf16 item tables of a bfloat16 model, are used in place where they can be; other
+     * floating types are converted. */
     const hs_statedict *dict;
     const hs_recognised *recognised;
     /* Ranking: [config->n_tables], which the model takes over, on failure too; NULL: they are among the tensors of `dict`. */

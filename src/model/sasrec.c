@@ -25,8 +25,10 @@ static hstu_status finish_layer(
     space s = *whole;
     s.qn.rows = s.q.rows = s.attn.rows = s.m.rows = s.y.rows = s.hidden.rows = x.rows;
 
-    HS_TRY(hs_op_layer_norm(dev, &(hs_layer_norm_args){.out = s.qn, .x = x, .eps = layer_norm_eps}, err));
-    HS_TRY(hs_op_linear(dev, &(hs_linear_args){.out = s.q, .x = s.qn, .w = w->q, .bias = w->in_bias}, err));
+    HS_TRY(hs_op_layer_norm(
+        dev, &(hs_layer_norm_args){.out = s.qn, .x = x, .eps = layer_norm_eps, .bf16 = pass->model->bf16}, err));
+    HS_TRY(hs_op_linear(
+        dev, &(hs_linear_args){.out = s.q, .x = s.qn, .w = w->q, .bias = w->in_bias, .bf16 = pass->model->bf16}, err));
     HS_TRY(hs_op_softmax_attn(dev,
         &(hs_softmax_attn_args){
             .out = s.attn,
@@ -35,16 +37,24 @@ static hstu_status finish_layer(
             .users = *users,
             .history = pass->length,
             .scale = 1.0f / sqrtf((float)(c->item_embedding_dim / c->num_heads)),
+            .bf16 = pass->model->bf16,
         },
         err));
-    HS_TRY(hs_op_linear(dev, &(hs_linear_args){.out = s.m, .x = s.attn, .w = w->out, .bias = w->out_bias}, err));
+    HS_TRY(hs_op_linear(dev,
+        &(hs_linear_args){.out = s.m, .x = s.attn, .w = w->out, .bias = w->out_bias, .bf16 = pass->model->bf16}, err));
     HS_TRY(hs_pass_trace(pass, l, "mha_out", s.m, err));
-    HS_TRY(hs_op_layer_norm(dev, &(hs_layer_norm_args){.out = s.y, .x = s.m, .add = s.qn, .eps = layer_norm_eps}, err));
+    HS_TRY(hs_op_layer_norm(dev,
+        &(hs_layer_norm_args){.out = s.y, .x = s.m, .add = s.qn, .eps = layer_norm_eps, .bf16 = pass->model->bf16},
+        err));
     HS_TRY(hs_pass_trace(pass, l, "ffn_in", s.y, err));
-    HS_TRY(hs_op_linear(
-        dev, &(hs_linear_args){.out = s.hidden, .x = s.y, .w = w->ffn1, .bias = w->ffn1_bias, .act = act}, err));
-    HS_TRY(hs_op_linear(
-        dev, &(hs_linear_args){.out = x, .x = s.hidden, .w = w->ffn2, .bias = w->ffn2_bias, .residual = s.y}, err));
+    HS_TRY(hs_op_linear(dev,
+        &(hs_linear_args){
+            .out = s.hidden, .x = s.y, .w = w->ffn1, .bias = w->ffn1_bias, .act = act, .bf16 = pass->model->bf16},
+        err));
+    HS_TRY(hs_op_linear(dev,
+        &(hs_linear_args){
+            .out = x, .x = s.hidden, .w = w->ffn2, .bias = w->ffn2_bias, .residual = s.y, .bf16 = pass->model->bf16},
+        err));
     HS_TRY(hs_pass_trace(pass, l, "ffn_out", x, err));
     return HSTU_OK;
 }
@@ -53,7 +63,8 @@ static hstu_status run_layer(const hs_pass *pass, int64_t l, const space *s, hs_
 {
     const int64_t d = pass->model->config.item_embedding_dim;
     const hs_sasrec_layer *w = &pass->model->weight.sasrec[l];
-    HS_TRY(hs_op_linear(pass->dev, &(hs_linear_args){.out = s->kv, .x = x, .w = w->kv, .bias = w->in_bias + d}, err));
+    HS_TRY(hs_op_linear(pass->dev,
+        &(hs_linear_args){.out = s->kv, .x = x, .w = w->kv, .bias = w->in_bias + d, .bf16 = pass->model->bf16}, err));
     HS_TRY(hs_pass_keep(pass, l, hs_mat_cols(s->kv, 0, d), hs_mat_cols(s->kv, d, d), err));
     if (!hs_pass_narrows(pass, l))
         return finish_layer(pass, l, &pass->users, s, x, err);

@@ -61,6 +61,13 @@ typedef struct hs_weight_pack {
     int64_t first, in, n, stride_in, stride_out;
 } hs_weight_pack;
 
+/* A table of item rows, row-major without gaps: float32, or bfloat16 in a bfloat16 model. */
+typedef struct hs_item_rows {
+    const void *data;
+    hs_dtype type;
+    void *memory; /* owned; NULL: data lies in the mapped checkpoint */
+} hs_item_rows;
+
 typedef struct hs_weight {
     char name[HS_WEIGHT_NAME_BYTES]; /* without wrappers' prefixes */
     int rank;
@@ -68,24 +75,26 @@ typedef struct hs_weight {
     hs_init init;
     double scale;
     const float **keep; /* where the row-major values stay; NULL when they are only packed */
+    hs_item_rows *rows; /* where they stay instead, if they are a table of items */
     hs_weight_pack pack[4];
     int n_packs;
 } hs_weight;
 
 /* Where the list's weights go. Of the layers, [num_blocks], one kind is there. */
 typedef struct hs_weight_target {
-    const float *item;     /* [max_item_id + 1, D]; NULL in a ranking model, whose tables are no dense weights */
+    hs_item_rows item;     /* [max_item_id + 1, D]; none in a ranking model, whose tables are no dense weights */
     const float *position; /* retrieval [N, D], ranking [P, D], decoder [max_position_embeddings, D] (computed) */
     hs_hstu_layer *hstu;
     hs_sasrec_layer *sasrec;
     hs_ranking_layer *ranking;
     hs_decoder_layer *decoder;
-    hs_head_layer head[HS_MAX_HEAD_LAYERS];    /* ranking: [n_head] */
-    const float *norm_weight, *norm_bias;      /* decoder: of the last norm, [D] */
-    const float *vocabulary, *vocabulary_bias; /* decoder: [max_item_id + 1, D] and [max_item_id + 1] */
+    hs_head_layer head[HS_MAX_HEAD_LAYERS]; /* ranking: [n_head] */
+    const float *norm_weight, *norm_bias;   /* decoder: of the last norm, [D] */
+    hs_item_rows vocabulary;                /* decoder: [max_item_id + 1, D] */
+    const float *vocabulary_bias;           /* decoder: [max_item_id + 1] */
 } hs_weight_target;
 
-/* Every dense weight of the configured model, layer by layer. target NULL: a list to look at, whose `keep` and `pack` are empty.
+/* Every dense weight of the configured model, layer by layer. target NULL: a list to look at, whose `keep`, `rows` and `pack` are empty.
  * *out is freed with hs_free. */
 hstu_status hs_weight_list(
     hs_weight **out, size_t *n, const hs_config *config, hs_weight_target *target, hstu_error *err);

@@ -36,6 +36,14 @@ static void add_kept(hs_weight_builder *l, const float **keep, int rank, int64_t
     w->keep = keep;
 }
 
+static void add_rows(
+    hs_weight_builder *l, hs_item_rows *rows, int64_t n, int64_t d, hs_init init, double scale, const char *name)
+{
+    hs_weight *w = hs_weight_add(l, 2, n, d, "%s", name);
+    hs_weight_start(w, init, scale);
+    w->rows = rows;
+}
+
 size_t hs_weights_most_decoder(const hs_config *config)
 {
     return SHARED_WEIGHTS + (size_t)config->num_blocks * LAYER_WEIGHTS;
@@ -45,11 +53,11 @@ void hs_weights_decoder(hs_weight_builder *l, const hs_config *config, hs_weight
 {
     const int64_t d = config->item_embedding_dim, items = config->max_item_id ? config->max_item_id + 1 : 0;
     const double bound = hs_weight_linear_default(d);
-    add_kept(l, target ? &target->item : NULL, 2, items, d, HS_INIT_NORMAL, 1.0, "embedding.weight");
+    add_rows(l, target ? &target->item : NULL, items, d, HS_INIT_NORMAL, 1.0, "embedding.weight");
     for (int64_t i = 0; i < config->num_blocks; i++)
         add_layer(l, config, i, target ? &target->decoder[i] : NULL);
     add_kept(l, target ? &target->norm_weight : NULL, 1, d, 1, HS_INIT_ONE, 0.0, "norm.weight");
     add_kept(l, target ? &target->norm_bias : NULL, 1, d, 1, HS_INIT_ZERO, 0.0, "norm.bias");
-    add_kept(l, target ? &target->vocabulary : NULL, 2, items, d, HS_INIT_UNIFORM, bound, "head.weight");
+    add_rows(l, target ? &target->vocabulary : NULL, items, d, HS_INIT_UNIFORM, bound, "head.weight");
     add_kept(l, target ? &target->vocabulary_bias : NULL, 1, items, 1, HS_INIT_UNIFORM, bound, "head.bias");
 }

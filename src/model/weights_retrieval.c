@@ -85,7 +85,7 @@ void hs_weights_retrieval(hs_weight_builder *l, const hs_config *config, hs_weig
     hs_weight *w =
         hs_weight_add(l, 2, config->max_item_id ? config->max_item_id + 1 : 0, d, "_embedding_module._item_emb.weight");
     hs_weight_start(w, HS_INIT_TRUNCATED_NORMAL, 0.02);
-    w->keep = target ? &target->item : NULL;
+    w->rows = target ? &target->item : NULL;
     w = hs_weight_add(l, 2, positions, d, "_input_features_preproc._pos_emb.weight");
     if (is_hstu(config)) /* HSTU makes it anew, SASRec keeps the module's own */
         hs_weight_start(w, HS_INIT_NORMAL, hs_weight_xavier(2.0, d, positions));

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "op/op_check.h"
+#include "op/op_profile.h"
 
 #include <inttypes.h>
 
@@ -57,7 +58,7 @@ hstu_status hs_op_end(hs_device *dev, hs_mat result, hstu_error *err)
 {
     if (result.data)
         HS_TRY(hs_op_check_mat("end", "the result", &result, -1, -1, err));
-    return dev->table->end(dev, result, err);
+    HS_OP_CALL(dev, end, result);
 }
 
 hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
@@ -74,7 +75,7 @@ hstu_status hs_op_embed(hs_device *dev, const hs_embed_args *a, hstu_error *err)
         HS_TRY(hs_op_check_range(op, "the position table's rows", a->position_rows, 0, max_rows, err));
         HS_TRY(hs_op_check_ids(op, "a position", a->position_id, rows, a->position_rows, err));
     }
-    return dev->table->embed(dev, a, err);
+    HS_OP_CALL(dev, embed, a);
 }
 
 hstu_status hs_op_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_error *err)
@@ -85,7 +86,7 @@ hstu_status hs_op_layer_norm(hs_device *dev, const hs_layer_norm_args *a, hstu_e
     HS_TRY(hs_op_check_mat(op, "x", &a->x, a->out.rows, a->out.cols, err));
     if (a->add.data)
         HS_TRY(hs_op_check_mat(op, "add", &a->add, a->out.rows, a->out.cols, err));
-    return dev->table->layer_norm(dev, a, err);
+    HS_OP_CALL(dev, layer_norm, a);
 }
 
 hstu_status hs_op_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_error *err)
@@ -99,7 +100,7 @@ hstu_status hs_op_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_err
         HS_TRY(hs_op_check_apart(op, "out", &a->out, "u", &a->u, err));
         HS_TRY(hs_op_check_apart(op, "out", &a->out, "o", &a->o, err));
     }
-    return dev->table->norm_gate(dev, a, err);
+    HS_OP_CALL(dev, norm_gate, a);
 }
 
 static hstu_status check_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err)
@@ -114,7 +115,7 @@ static hstu_status check_linear(hs_device *dev, const hs_linear_args *a, hstu_er
     HS_TRY(hs_op_check_apart(op, "out", &a->out, "x", &a->x, err));
     if (a->residual.data) {
         HS_TRY(hs_op_check_mat(op, "residual", &a->residual, a->x.rows, n, err));
-        if (a->residual.data != a->out.data || a->residual.ld != a->out.ld)
+        if (a->residual.data != a->out.data || a->residual.ld != a->out.ld || a->residual.bf16 != a->out.bf16)
             HS_TRY(hs_op_check_apart(op, "out", &a->out, "residual", &a->residual, err));
     }
     return HSTU_OK;
@@ -136,7 +137,7 @@ hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hs
                     hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's residual", &a[j].residual, err));
         }
     }
-    return dev->table->linear(dev, a, n, err);
+    HS_OP_CALL_COUNTED(dev, linear, hs_op_linear_flop(a, n), a, n);
 }
 
 hstu_status hs_op_linear(hs_device *dev, const hs_linear_args *a, hstu_error *err)
@@ -163,7 +164,7 @@ hstu_status hs_op_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu
         HS_TRY(hs_op_check_range(op, "a user's first row", a->first ? a->first[b] : 0, 0, user_rows, err));
         HS_TRY(hs_op_check_range(op, "an offset in out", a->out_offset[b], 0, HS_OP_MAX_ELEMENTS, err));
     }
-    return dev->table->time_bucket(dev, a, err);
+    HS_OP_CALL(dev, time_bucket, a);
 }
 
 hstu_status hs_op_gather(hs_device *dev, const hs_gather_args *a, hstu_error *err)
@@ -173,14 +174,14 @@ hstu_status hs_op_gather(hs_device *dev, const hs_gather_args *a, hstu_error *er
     HS_TRY(hs_op_check_mat(op, "x", &a->x, -1, a->out.cols, err));
     HS_TRY(hs_op_check_ids(op, "a row", a->row, a->out.rows, a->x.rows, err));
     HS_TRY(hs_op_check_apart(op, "out", &a->out, "x", &a->x, err));
-    return dev->table->gather(dev, a, err);
+    HS_OP_CALL(dev, gather, a);
 }
 
 hstu_status hs_op_l2_norm(hs_device *dev, const hs_l2_norm_args *a, hstu_error *err)
 {
     HS_TRY(hs_op_check_mat("l2_norm", "out", &a->out, -1, -1, err));
     HS_TRY(hs_op_check_mat("l2_norm", "x", &a->x, a->out.rows, a->out.cols, err));
-    return dev->table->l2_norm(dev, a, err);
+    HS_OP_CALL(dev, l2_norm, a);
 }
 
 /* Candidates ascending and inside the table. */
@@ -227,6 +228,9 @@ hstu_status hs_op_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err)
     const int64_t n = a->query.rows;
     HS_TRY(hs_op_check_range(op, "the number of columns", a->query.cols, 1, INT32_MAX, err));
     HS_TRY(hs_op_check_range(op, "the table's rows", a->table_rows, 0, HS_OP_MAX_ELEMENTS / a->query.cols, err));
+    if (a->table_type != HS_F32 && a->table_type != HS_BF16)
+        return hs_fail(err, HSTU_EINVAL, 0, "op topk: the table's type must be fp32 or bf16, but is number %d",
+            (int)a->table_type);
     HS_TRY(hs_op_check_pointer(op, "the table", a->table, a->n_candidates, err));
     HS_TRY(check_candidates(op, a, err));
     HS_TRY(check_seen(op, a, err));
@@ -235,5 +239,5 @@ hstu_status hs_op_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err)
     HS_TRY(hs_op_check_pointer(op, "score", a->score, a->k * n, err));
     if (a->target)
         HS_TRY(hs_op_check_pointer(op, "rank", a->rank, n, err));
-    return dev->table->topk(dev, a, err);
+    HS_OP_CALL_COUNTED(dev, topk, hs_op_topk_flop(a), a);
 }

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "op/op.h"
 #include "op/op_check.h"
+#include "op/op_profile.h"
 
 #include <inttypes.h>
 
@@ -65,7 +66,7 @@ hstu_status hs_op_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error
         HS_TRY(hs_op_check_range(op, "a user's position", position, 0, HS_OP_MAX_ELEMENTS, err));
         HS_TRY(check_pages(op, &a->kv, b, position, position + rows, err));
     }
-    return dev->table->kv_write(dev, a, err);
+    HS_OP_CALL(dev, kv_write, a);
 }
 
 /* Pages, matrices, users and histories of either attention; candidates NULL: none. */
@@ -137,7 +138,7 @@ hstu_status hs_op_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_err
     HS_TRY(hs_op_check_finite(op, "inv_n", (double)a->inv_n, err));
     if (a->bias)
         HS_TRY(check_bias(op, a->bias, &a->users, a->history, 0, err));
-    return dev->table->silu_attn(dev, a, err);
+    HS_OP_CALL_COUNTED(dev, silu_attn, hs_op_silu_flop(a), a);
 }
 
 hstu_status hs_op_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
@@ -150,5 +151,5 @@ hstu_status hs_op_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hs
         HS_TRY(hs_op_check_range(op, "a user's history", a->history[b], 0, a->padded_n, err));
     if (a->bias)
         HS_TRY(check_bias(op, a->bias, &a->users, a->history, a->padded_n, err));
-    return dev->table->softmax_attn(dev, a, err);
+    HS_OP_CALL_COUNTED(dev, softmax_attn, hs_op_softmax_flop(a), a);
 }

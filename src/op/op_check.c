@@ -83,16 +83,17 @@ hstu_status hs_op_check_apart(
 {
     if (a->rows == 0 || a->cols == 0 || b->rows == 0 || b->cols == 0)
         return HSTU_OK;
+    const int64_t size_a = a->bf16 ? 2 : 4, size_b = b->bf16 ? 2 : 4;
     const uintptr_t a0 = (uintptr_t)a->data, b0 = (uintptr_t)b->data;
-    const uintptr_t a1 = (uintptr_t)(a->data + (a->rows - 1) * a->ld + a->cols);
-    const uintptr_t b1 = (uintptr_t)(b->data + (b->rows - 1) * b->ld + b->cols);
+    const uintptr_t a1 = a0 + (uintptr_t)(((a->rows - 1) * a->ld + a->cols) * size_a);
+    const uintptr_t b1 = b0 + (uintptr_t)(((b->rows - 1) * b->ld + b->cols) * size_b);
     if (a1 <= b0 || b1 <= a0)
         return HSTU_OK;
     /* The address ranges cross. Only slices with the same row distance can still be apart: the first columns differ by
      * less than a row, and neither slice reaches the other. */
-    if (a->ld == b->ld) {
+    if (a->ld == b->ld && a->bf16 == b->bf16) {
         const int64_t ld = a->ld;
-        const int64_t elements = ((int64_t)b0 - (int64_t)a0) / (int64_t)sizeof(float);
+        const int64_t elements = ((int64_t)b0 - (int64_t)a0) / size_a;
         const int64_t shift = (elements % ld + ld) % ld; /* b's first column, counted from a's */
         if (shift >= a->cols && shift + b->cols <= ld)
             return HSTU_OK;

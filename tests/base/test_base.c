@@ -39,6 +39,14 @@ static void test_alloc_refuses_overflow(void **state)
     p = hs_alloc(0, 8);
     assert_non_null(p);
     hs_free(p);
+    const size_t large = ((size_t)9 << 20) + 3; /* large pages */
+    p = hs_alloc_aligned(large, 1);
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % 64, 0);
+    memset(p, 1, large);
+    for (size_t i = large; i % 64 != 0; i++)
+        assert_int_equal(p[i], 0);
+    hs_free(p);
 }
 
 static void test_error_is_one_clean_sentence(void **state)

@@ -357,7 +357,7 @@ static void test_usage(void **state)
         {"bench --config x", "--config means nothing without --checkpoint"},
         {"bench --npu_option a=b", "--npu_option means nothing with --device cpu"},
         {"bench --ort_library x", "--ort_library means nothing with --device cpu"},
-        {"bench --profile", "unknown option '--profile' of 'hstu bench'"},
+        {"bench --trace", "unknown option '--trace' of 'hstu bench'"},
         {"bench x", "'hstu bench' takes only options, found 'x'"},
         {"bench --layers 1..64 --threads 1..64 --batch 1,2", "the lists make more than 4096 rows: shorten them"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)

@@ -36,7 +36,7 @@ static hstu_status measure(work *w, hstu_error *err)
 
 static void torture_row(hs_bench_row row)
 {
-    work w = {.row = row, .settings = {.device = "cpu", .warmup = 1, .repetitions = 1}};
+    work w = {.row = row, .settings = {.device = "cpu", .warmup = 1, .repetitions = 1, .profile = true}};
     long n_failed = 0;
     hs_console_open(&w.console, true);
     for (long n = 1;; n++) {

@@ -186,6 +186,33 @@ static void test_a_run(void **state)
     cJSON_Delete(root);
 }
 
+/* Its operations cannot be told apart: there is the graph, with what compiling it took, and what the processor does beside it. */
+static void test_profile(void **state)
+{
+    (void)state;
+    char line[256];
+    need_runtime();
+    write_dataset();
+    (void)snprintf(line, sizeof line,
+        "run --config ml-1m --dataset %s --batch_size 2 --warmup 0 --device ort-cpu --npu_selftest off --profile",
+        data_path);
+    expect_done(line);
+    cJSON *root = parse_output();
+    const cJSON *stage = NULL;
+    double graph = 0, all = 0;
+    cJSON_ArrayForEach(stage, member(member(root, "profile"), "stages"))
+    {
+        const char *name = cJSON_GetStringValue(member(stage, "stage"));
+        if (strcmp(name, "graph") == 0)
+            graph = number(stage, "share");
+        else if (strcmp(name, "topk") != 0 && strcmp(name, "time_bucket") != 0 && strcmp(name, "else") != 0)
+            fail_msg("there is a stage '%s'", name);
+        all += number(stage, "share");
+    }
+    assert_true(graph > 0 && fabs(all - 1) < 1e-3);
+    cJSON_Delete(root);
+}
+
 /* Without a warm-up graphs are compiled between the answers, for many times what an answer takes. */
 static void test_compiling_is_no_latency(void **state)
 {
@@ -270,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_no_runtime),
         cmocka_unit_test(test_devices_without_runtime),
         cmocka_unit_test(test_a_run),
+        cmocka_unit_test(test_profile),
         cmocka_unit_test(test_compiling_is_no_latency),
         cmocka_unit_test(test_a_known_device_is_not_tested_again),
         cmocka_unit_test(test_requests),

@@ -67,13 +67,49 @@ static inline float tile_chain(const float *a, const float *b, int64_t ldb, int6
     return sum;
 }
 
-/* The sum of products of bfloat16 values as the instruction set computes it, a zero being +0. */
+/* The sum of products of bfloat16 values as the instruction set computes it from matrices that hold such, a zero being +0. */
 static inline float paired_chain(int isa, const float *a, const float *b, int64_t ldb, int64_t n)
 {
     const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
     if (!k->pairs)
         return chain(a, b, ldb, n) + 0.0f;
     return (strcmp(k->isa, "amx") == 0 ? tile_chain(a, b, ldb, n, 0.0f) : dot_chain(a, b, ldb, n, 0.0f)) + 0.0f;
+}
+
+/* What tests of operations hand to a device: m itself, or, where the device stores bfloat16 and `half` is wanted, its values so, to be
+ * freed with stored_free. Behind the columns of a row stand zeros up to a multiple of HS_MAT_BLOCK and then NaN, and NaN in the
+ * rows behind, as tensor/mat.h allows. */
+static inline hs_mat stored_new(int isa, const hs_mat *m, bool half)
+{
+    const int64_t ld = hs_mat_half_ld(m->cols), rows = m->rows + HS_MAT_BLOCK;
+    if (!half || !hs_cpu_kernels_at(isa)->pairs || !m->data)
+        return *m;
+    hs_mat s = {.rows = m->rows, .cols = m->cols, .ld = ld, .bf16 = true};
+    s.half = hs_alloc_aligned((size_t)(rows * ld), sizeof *s.half);
+    assert_non_null(s.half);
+    memset(s.half, 0xff, (size_t)(rows * ld) * sizeof *s.half);
+    for (int64_t r = 0; r < m->rows; r++) {
+        for (int64_t c = 0; c < (m->cols + HS_MAT_BLOCK - 1) / HS_MAT_BLOCK * HS_MAT_BLOCK; c++)
+            s.half[r * ld + c] = c < m->cols ? hs_f32_to_bf16(m->data[r * m->ld + c]) : 0;
+    }
+    return s;
+}
+
+/* Copies what a device wrote into m; nothing if it wrote there. */
+static inline void stored_read(const hs_mat *stored, const hs_mat *m)
+{
+    for (int64_t r = 0; stored->bf16 && r < m->rows; r++) {
+        for (int64_t c = 0; c < m->cols; c++)
+            m->data[r * m->ld + c] = hs_bf16_to_f32(stored->half[r * stored->ld + c]);
+        for (int64_t c = (m->cols + HS_MAT_BLOCK - 1) / HS_MAT_BLOCK * HS_MAT_BLOCK; c < stored->ld; c++)
+            assert_int_equal(stored->half[r * stored->ld + c], 0xffff);
+    }
+}
+
+static inline void stored_free(const hs_mat *stored)
+{
+    if (stored->bf16)
+        hs_free(stored->half);
 }
 
 #endif

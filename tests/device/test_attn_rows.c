@@ -3,7 +3,7 @@
  * a time), and what rows must not depend on. */
 #include "kv_test.h"
 
-enum { MAX_USERS = 8, MAX_ROWS = 700, BIAS_N = 700 };
+enum { MAX_USERS = 8, MAX_ROWS = 1200, BIAS_N = 1200, SEGMENT = 512 };
 
 /* Of a user's `length` rows the last `candidates` are candidates, the others history. */
 typedef struct users {
@@ -16,6 +16,8 @@ typedef struct attn_case {
     int64_t n_heads, dqk, dv;
     float alpha, inv_n;
     bool with_bias, bf16, softmax;
+    bool stored;  /* matrices hold bfloat16 values, where the device stores such */
+    int64_t step; /* of the rows that are held against the chains; 0: all of them */
     int64_t page_tokens;
     hs_dtype page_type;
     hs_mat q, k, v, position, time;
@@ -34,8 +36,8 @@ static void case_new(attn_case *c, fill kind)
     }
     const int64_t rows = c->offset[c->users.n], qk = c->n_heads * c->dqk, v = c->n_heads * c->dv;
     c->q = bf16_mat_new(rows, qk, qk + 1, kind, 70);
-    c->k = mat_new(rows, qk, qk + 3, kind, 71);
-    c->v = mat_new(rows, v, v + 2, kind, 72);
+    c->k = c->stored ? bf16_mat_new(rows, qk, qk + 3, kind, 71) : mat_new(rows, qk, qk + 3, kind, 71);
+    c->v = c->stored ? bf16_mat_new(rows, v, v + 2, kind, 72) : mat_new(rows, v, v + 2, kind, 72);
     c->position = mat_new(1, 2 * BIAS_N - 1, 2 * BIAS_N - 1, kind, 73);
     c->time = mat_new(1, 129, 129, kind, 74);
     c->bucket = hs_alloc((size_t)n_buckets, 1);
@@ -85,8 +87,8 @@ static hs_mat joined(const hs_mat *first, const hs_mat *second)
     return both;
 }
 
-static void run_part(
-    hs_device *dev, const attn_case *c, const kv_pages *pages, const int64_t *history, call_rows of, const hs_mat *out)
+static void run_part(hs_device *dev, int isa, const attn_case *c, const kv_pages *pages, const int64_t *history,
+    call_rows of, const hs_mat *out)
 {
     static const int64_t none[MAX_USERS + 1];
     int64_t offset[MAX_USERS + 1], others[MAX_USERS + 1];
@@ -94,8 +96,10 @@ static void run_part(
     hs_mat history_q = part_of(c, &c->q, false, offset), candidate_q = part_of(c, &c->q, true, others);
     hs_mat k = part_of(c, &c->k, true, others), v = part_of(c, &c->v, true, others);
     hs_mat both_q = joined(&history_q, &candidate_q);
-    const hs_mat q = of == OF_BOTH ? both_q : rows ? history_q : candidate_q;
-    hs_mat got = mat_out(q.rows, out->cols, out->ld);
+    const hs_mat plain_q = of == OF_BOTH ? both_q : rows ? history_q : candidate_q;
+    hs_mat got = mat_out(plain_q.rows, out->cols, out->ld);
+    const hs_mat q = stored_new(isa, &plain_q, c->stored), own_k = stored_new(isa, &k, c->stored);
+    const hs_mat own_v = stored_new(isa, &v, c->stored), to = stored_new(isa, &got, c->stored);
     const hs_rel_bias bias = {.position_w = c->position.data,
         .n = BIAS_N,
         .time_w = c->time.data,
@@ -103,10 +107,10 @@ static void run_part(
         .bucket_offset = c->bucket_offset,
         .bucket_cols = c->bucket_cols};
     const hs_jagged jagged = {.n_users = c->users.n, .offset = rows ? offset : none};
-    const hs_silu_attn_args silu = {.out = got,
+    const hs_silu_attn_args silu = {.out = to,
         .q = q,
-        .own_k = k,
-        .own_v = v,
+        .own_k = own_k,
+        .own_v = own_v,
         .kv = pages->view,
         .users = jagged,
         .candidates = candidates ? others : NULL,
@@ -116,7 +120,7 @@ static void run_part(
         .inv_n = c->inv_n,
         .bias = c->with_bias && !candidates ? &bias : NULL,
         .bf16 = c->bf16};
-    const hs_softmax_attn_args softmax = {.out = got,
+    const hs_softmax_attn_args softmax = {.out = to,
         .q = q,
         .kv = pages->view,
         .users = jagged,
@@ -126,6 +130,7 @@ static void run_part(
         .bf16 = c->bf16};
     assert_int_equal(
         c->softmax ? dev->table->softmax_attn(dev, &softmax, NULL) : dev->table->silu_attn(dev, &silu, NULL), HSTU_OK);
+    stored_read(&to, &got);
     mat_check_gaps(&got);
     const size_t bytes = (size_t)out->cols * sizeof(float);
     const float *from = got.data;
@@ -137,6 +142,9 @@ static void run_part(
         for (int64_t i = history[b]; i < c->users.length[b]; i++, from += got.ld)
             memcpy(out->data + (c->offset[b] + i) * out->ld, from, bytes);
     }
+    const hs_mat all[] = {q, own_k, own_v, to};
+    for (int i = 0; i < 4; i++)
+        stored_free(&all[i]);
     hs_free(history_q.data);
     hs_free(candidate_q.data);
     hs_free(both_q.data);
@@ -145,7 +153,7 @@ static void run_part(
     hs_free(got.data);
 }
 
-static hs_mat run(hs_device *dev, const attn_case *c)
+static hs_mat run(hs_device *dev, int isa, const attn_case *c)
 {
     hs_mat out = mat_out(c->q.rows, c->n_heads * c->dv, c->n_heads * c->dv + 2);
     int64_t history[MAX_USERS];
@@ -154,12 +162,12 @@ static hs_mat run(hs_device *dev, const attn_case *c)
     const hs_kv_shape shape = {
         .type = c->page_type, .page_tokens = c->page_tokens, .n_heads = c->n_heads, .dqk = c->dqk, .dv = c->dv};
     kv_pages pages = kv_of(shape, &c->k, &c->v, c->offset, history, c->users.n);
-    run_part(dev, c, &pages, history, OF_HISTORIES, &out);
+    run_part(dev, isa, c, &pages, history, OF_HISTORIES, &out);
     if (!c->softmax)
-        run_part(dev, c, &pages, history, OF_CANDIDATES, &out);
+        run_part(dev, isa, c, &pages, history, OF_CANDIDATES, &out);
     if (!c->softmax && !c->with_bias) {
         hs_mat both = mat_out(out.rows, out.cols, out.ld);
-        run_part(dev, c, &pages, history, OF_BOTH, &both);
+        run_part(dev, isa, c, &pages, history, OF_BOTH, &both);
         for (int64_t r = 0; r < out.rows; r++)
             check_same_bits(
                 both.data + r * out.ld, out.data + r * out.ld, out.cols, "histories and candidates at once");
@@ -183,10 +191,67 @@ static bool sees(const attn_case *c, int64_t b, int64_t i, int64_t j)
     return j <= i || (i < c->users.context[b] && j < history);
 }
 
-/* The instruction set's own sums of bfloat16 values, where both sides are; a candidate's own term is no part of them. */
+/* Whether the instruction set multiplies bfloat16 values by itself. */
+static bool paired(const attn_case *c, int isa)
+{
+    return c->bf16 && c->page_type == HS_BF16 && hs_cpu_kernels_at(isa)->pairs && (c->stored || c->softmax);
+}
+
+/* Its sums, or one chain; a candidate's own term is no part of them. */
 static float product(const attn_case *c, int isa, const float *a, const float *b, int64_t n)
 {
-    return c->bf16 && c->page_type == HS_BF16 ? paired_chain(isa, a, b, 1, n) : chain(a, b, 1, n);
+    return paired(c, isa) ? paired_chain(isa, a, b, 1, n) : chain(a, b, 1, n);
+}
+
+/* The sum of a row's weighted values: of products of pairs each segment begins at 0. */
+static float segments(const attn_case *c, int isa, const float *a, const float *b, int64_t n)
+{
+    float sum = 0.0f;
+    if (!paired(c, isa) || c->softmax)
+        return product(c, isa, a, b, n);
+    for (int64_t first = 0; first < n; first += SEGMENT) {
+        const float part = paired_chain(isa, a + first, b + first, 1, n - first < SEGMENT ? n - first : SEGMENT);
+        sum = first == 0 ? part : sum + part;
+    }
+    return sum;
+}
+
+/* q . k of a candidate: lanes j and j + 16 of each 32 by themselves, then halves are added until one is left. */
+static float lanes(const float *a, const float *b, int64_t n)
+{
+    float lane[32] = {0};
+    for (int64_t t = 0; t < n; t++)
+        lane[t % 32] = fmaf(a[t], b[t], lane[t % 32]);
+    for (int half = 16; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    }
+    return lane[0];
+}
+
+/* z[j] = silu(z[j]) as the instruction set weighs it, n <= MAX_ROWS: scores of 0 and a bias of z. */
+static void weigh(int isa, float *z, int64_t n)
+{
+    static const uint32_t keys[MAX_ROWS + HS_PAIR_STEP];
+    const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
+    const uint16_t q[HS_PAIR_ROWS * HS_PAIR_STEP] = {0};
+    uint16_t out[MAX_ROWS + HS_PAIR_STEP];
+    const hs_pair_weights w = {
+        .scores =
+            {.left = q, .lda = HS_PAIR_STEP, .b = keys, .ldb = HS_PANEL, .panel = HS_PANEL, .rows = 1, .k = 2, .n = n},
+        .out = out,
+        .bias = z,
+        .ldo = MAX_ROWS + HS_PAIR_STEP,
+        .ldb = n,
+        .n_first = n,
+        .alpha = 1.0f};
+    if (pairs->enter)
+        pairs->enter();
+    pairs->weights(&w);
+    if (pairs->leave)
+        pairs->leave();
+    for (int64_t j = 0; j < n; j++)
+        z[j] = hs_bf16_to_f32(out[j]);
 }
 
 /* The weights of row i, in ascending order of the rows it sees; returns how many. */
@@ -205,27 +270,26 @@ static int64_t weights(const attn_case *c, int isa, int64_t b, int64_t i, int64_
         row[n] = base + j;
         for (int64_t t = 0; t < c->dqk; t++)
             key[t] = stored(c, c->k.data[row[n] * c->k.ld + h * c->dqk + t]);
-        weight[n] = j < history ? product(c, isa, q, key, c->dqk) : chain(q, key, 1, c->dqk);
+        weight[n] = j < history      ? product(c, isa, q, key, c->dqk)
+                    : paired(c, isa) ? lanes(q, key, c->dqk)
+                                     : chain(q, key, 1, c->dqk);
         bias[n++] = c->position.data[BIAS_N - 1 + j - i] +
                     c->time.data[c->bucket[c->bucket_offset[b] + i * c->bucket_cols[b] + j]];
     }
-    for (int64_t j = 0; j < n && !c->softmax; j++) {
-        const hs_silu_tile t = {.x = &weight[j],
-            .bias = with_bias ? &bias[j] : NULL,
-            .ld = 1,
-            .alpha = c->alpha,
-            .scale = c->bf16 ? 1.0f : c->inv_n,
-            .rows = 1,
-            .n = 1,
-            .n_first = 1};
-        if (j < history && c->bf16 && c->page_type == HS_BF16 && k->pairs) {
-            uint32_t pairs[HS_PAIR_STEP / 2];
-            k->pairs->silu_left(pairs, HS_PAIR_STEP / 2, &t);
-            weight[j] = hs_bf16_to_f32((uint16_t)pairs[0]);
-        } else {
-            k->silu(&t);
-        }
-    }
+    for (int64_t j = 0; j < n && !c->softmax && paired(c, isa); j++)
+        weight[j] = fmaf(c->alpha, weight[j], with_bias ? bias[j] : 0.0f);
+    const hs_silu_tile t = {.x = weight,
+        .bias = with_bias ? bias : NULL,
+        .ld = n,
+        .alpha = c->alpha,
+        .scale = c->bf16 ? 1.0f : c->inv_n,
+        .rows = 1,
+        .n = n,
+        .n_first = n};
+    if (!c->softmax && paired(c, isa))
+        weigh(isa, weight, n);
+    else if (!c->softmax)
+        k->silu(&t);
     if (c->softmax)
         k->softmax(weight, with_bias ? bias : NULL, c->alpha, n);
     for (int64_t j = 0; j < n && c->bf16; j++)
@@ -234,18 +298,25 @@ static int64_t weights(const attn_case *c, int isa, int64_t b, int64_t i, int64_
     return n;
 }
 
+/* Rows on both sides of a segment's end are always compared, and a user's first and last. */
+static bool is_compared(const attn_case *c, int64_t b, int64_t i)
+{
+    const int64_t place = i % SEGMENT;
+    return c->step == 0 || i % c->step == 0 || place < 2 || place > SEGMENT - 3 || i > c->users.length[b] - 3;
+}
+
 static void check_user(const attn_case *c, const hs_mat *out, int isa, int64_t b)
 {
     float weight[MAX_ROWS], value[MAX_ROWS];
     int64_t row[MAX_ROWS];
     for (int64_t i = 0; i < c->users.length[b]; i++) {
-        for (int64_t h = 0; h < c->n_heads; h++) {
+        for (int64_t h = 0; h < c->n_heads && is_compared(c, b, i); h++) {
             const int64_t n = weights(c, isa, b, i, h, weight, row),
                           history = n - (i >= c->users.length[b] - c->users.candidates[b]);
             for (int64_t o = h * c->dv; o < (h + 1) * c->dv; o++) {
                 for (int64_t j = 0; j < n; j++)
                     value[j] = stored(c, c->v.data[row[j] * c->v.ld + o]);
-                float want = product(c, isa, weight, value, history);
+                float want = segments(c, isa, weight, value, history);
                 if (history < n) /* a candidate's own term */
                     want = fmaf(weight[history], value[history], want);
                 if (c->bf16)
@@ -261,16 +332,23 @@ static void check_user(const attn_case *c, const hs_mat *out, int isa, int64_t b
 
 static void check_case(attn_case c, fill kind)
 {
-    for (int variant = 0; variant < 6; variant++) {
-        c.bf16 = variant & 1;
-        c.with_bias = variant & 2;
-        c.page_type = variant == 0 || variant == 2 ? HS_F32 : HS_BF16; /* 4: float32 rounded for the pages */
-        c.page_tokens = variant % 3 ? 64 : 32;
+    for (int variant = 0; variant < 10; variant++) { /* 6 .. 9: as 1, 3 and 5, stored; and over float32 pages */
+        const int plain = variant < 6 ? variant : variant < 9 ? 2 * (variant - 6) + 1 : 1;
+        c.stored = variant >= 6;
+        c.bf16 = plain & 1;
+        c.with_bias = plain & 2;
+        c.page_type =
+            plain == 0 || plain == 2 || variant == 9 ? HS_F32 : HS_BF16; /* 4: float32 rounded for the pages */
+        c.page_tokens = 32 + 32 * (variant % 3);
         case_new(&c, kind);
         FOR_EACH_ISA(isa)
         {
+            if (c.stored && !hs_cpu_kernels_at(isa)->pairs)
+                continue;
+            if (c.step > 0 && isa == 0 && variant % 3 != 0) /* the reference kernels are slow */
+                continue;
             hs_device *one = device_new(isa, 1), *three = device_new(isa, 3);
-            hs_mat out = run(one, &c), again = run(three, &c);
+            hs_mat out = run(one, isa, &c), again = run(three, isa, &c);
             mat_check_same_bits(&out, &again, "attention with 1 and 3 threads");
             for (int64_t b = 0; b < c.users.n; b++)
                 check_user(&c, &out, isa, b);
@@ -309,11 +387,23 @@ static void test_silu_rows_blocks(void **state)
     const users kinds = {.n = 2, .length = {420, 130}, .context = {130, 0}, .candidates = {260, 130}};
     const users wide = {.n = 1, .length = {45}, .context = {18}, .candidates = {9}};
     check_case(
-        (attn_case){.users = large, .n_heads = 1, .dqk = 4, .dv = 3, .alpha = 0.5f, .inv_n = 1.0f / 650}, FILL_SIGNED);
-    check_case((attn_case){.users = kinds, .n_heads = 2, .dqk = 3, .dv = 2, .alpha = 0.577f, .inv_n = 1.0f / 8398},
+        (attn_case){.users = large, .n_heads = 1, .dqk = 4, .dv = 3, .alpha = 0.5f, .inv_n = 1.0f / 650, .step = 7},
         FILL_SIGNED);
     check_case(
-        (attn_case){.users = wide, .n_heads = 2, .dqk = 2048, .dv = 2, .alpha = 0.022f, .inv_n = 0.1f}, FILL_SIGNED);
+        (attn_case){.users = kinds, .n_heads = 2, .dqk = 3, .dv = 2, .alpha = 0.577f, .inv_n = 1.0f / 8398, .step = 7},
+        FILL_SIGNED);
+    check_case(
+        (attn_case){.users = wide, .n_heads = 2, .dqk = 2048, .dv = 2, .alpha = 0.022f, .inv_n = 0.1f, .step = 4},
+        FILL_SIGNED);
+}
+
+/* Several segments of tokens, few rows beside them, and both ways of sharing them out. */
+static void test_silu_segments(void **state)
+{
+    (void)state;
+    const users few = {.n = 2, .length = {1070, 530}, .context = {0}, .candidates = {37, 3}};
+    attn_case c = {.users = few, .n_heads = 2, .dqk = 32, .dv = 35, .alpha = 0.18f, .inv_n = 1.0f / 1200, .step = 37};
+    check_case(c, FILL_SIGNED);
 }
 
 static void test_softmax(void **state)
@@ -343,7 +433,7 @@ static void test_candidates_apart(void **state)
         FOR_EACH_ISA(isa)
         {
             hs_device *dev = device_new(isa, 2);
-            hs_mat all = run(dev, &c);
+            hs_mat all = run(dev, isa, &c);
             for (int64_t keep = -1; keep < CANDIDATES; keep++) {
                 attn_case few = c;
                 few.offset[1] = few.users.length[0] = few.q.rows = few.k.rows = few.v.rows = HISTORY + (keep >= 0);
@@ -357,7 +447,7 @@ static void test_candidates_apart(void **state)
                         (size_t)m[i]->cols * sizeof *copy);
                     m[i]->data = copy;
                 }
-                hs_mat out = run(dev, &few);
+                hs_mat out = run(dev, isa, &few);
                 for (int64_t i = 0; i < HISTORY; i++)
                     check_same_bits(out.data + i * out.ld, all.data + i * all.ld, out.cols, "history");
                 if (keep >= 0)
@@ -390,10 +480,10 @@ static void test_candidates_poison(void **state)
             .page_type = HS_F32};
         case_new(&c, FILL_SIGNED);
         hs_device *dev = device_new(isa, 1);
-        hs_mat before = run(dev, &c);
+        hs_mat before = run(dev, isa, &c);
         for (int64_t o = 0; o < 16; o++)
             c.q.data[24 * c.q.ld + o] = c.k.data[24 * c.k.ld + o] = c.v.data[24 * c.v.ld + o] = NAN;
-        hs_mat after = run(dev, &c);
+        hs_mat after = run(dev, isa, &c);
         for (int64_t i = 0; i < 30; i++) {
             if (i != 24)
                 check_same_bits(before.data + i * before.ld, after.data + i * after.ld, before.cols, "another row");
@@ -409,7 +499,7 @@ static void test_candidates_poison(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_silu_rows), cmocka_unit_test(test_silu_rows_blocks),
-        cmocka_unit_test(test_softmax), cmocka_unit_test(test_candidates_apart),
+        cmocka_unit_test(test_silu_segments), cmocka_unit_test(test_softmax), cmocka_unit_test(test_candidates_apart),
         cmocka_unit_test(test_candidates_poison)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,19 @@ static void set_right(product_case *c)
     }
 }
 
+/* m's rows as a left side: zeros behind their columns, NaN in the rows behind, and nothing behind what may be read. */
+static uint16_t *left_new(guarded *memory, int isa, const hs_mat *m)
+{
+    const int64_t rows = (m->rows + HS_PAIR_ROWS - 1) / HS_PAIR_ROWS * HS_PAIR_ROWS, ld = hs_mat_half_ld(m->cols);
+    const int64_t whole = (m->cols + HS_PAIR_STEP - 1) / HS_PAIR_STEP * HS_PAIR_STEP;
+    uint16_t *left = guarded_new(memory, (size_t)((rows - 1) * ld + whole) * sizeof *left);
+    for (int64_t r = 0; r < m->rows; r++) {
+        hs_cpu_kernels_at(isa)->pairs->narrow(left + r * ld, m->data + r * m->ld, 1.0f, m->cols);
+        memset(left + r * ld + m->cols, 0, (size_t)(whole - m->cols) * sizeof *left);
+    }
+    return left;
+}
+
 /* Tiny and huge values, and zeros of both signs. */
 static void make_extreme(hs_mat *m, uint64_t seed)
 {
@@ -105,7 +118,6 @@ static void make_extreme(hs_mat *m, uint64_t seed)
 
 static void case_new(product_case *c, int isa, const int64_t *size, layout where, int kind)
 {
-    const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
     *c = (product_case){.rows = size[0], .k = size[1], .n = size[2], .layout = where};
     c->a = bf16_mat_new(c->rows, c->k, c->k + 3, kind == 1 ? FILL_POSITIVE : FILL_SIGNED, 11);
     c->b = bf16_mat_new(c->k, c->n, c->n + 2, kind == 1 ? FILL_POSITIVE : FILL_SIGNED, 12);
@@ -113,12 +125,9 @@ static void case_new(product_case *c, int isa, const int64_t *size, layout where
         make_extreme(&c->a, 5);
         make_extreme(&c->b, 6);
     }
-    const int64_t padded = (c->rows + HS_PAIR_ROWS - 1) / HS_PAIR_ROWS * HS_PAIR_ROWS, stride = hs_pair_stride(c->k);
-    const int64_t left_words = (padded - 1) * stride + (c->k + 31) / 32 * 16, ldc = c->n + 5;
-    uint32_t *left = guarded_new(&c->memory[0], (size_t)left_words * sizeof *left);
-    c->g = (hs_gemm){.left = left, .lda = stride, .ldc = ldc, .rows = c->rows, .k = c->k, .n = c->n};
-    for (int64_t r = 0; r < c->rows; r++)
-        pairs->pack_left(left + r * stride, c->a.data + r * c->a.ld, c->k);
+    const int64_t ldc = c->n + 5;
+    c->g = (hs_gemm){.lda = hs_mat_half_ld(c->k), .ldc = ldc, .rows = c->rows, .k = c->k, .n = c->n};
+    c->g.left = left_new(&c->memory[0], isa, &c->a);
     c->g.c = guarded_new(&c->memory[1], (size_t)((c->rows - 1) * ldc + c->n) * sizeof(float));
     set_right(c);
 }
@@ -135,14 +144,24 @@ static void case_free(product_case *c)
     hs_free(c->b.data);
 }
 
-static void run(int isa, const hs_gemm *g)
+static const hs_pair_kernels *enter(int isa)
 {
     const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
     if (pairs->enter)
         pairs->enter();
-    pairs->gemm(g);
-    if (pairs->leave)
-        pairs->leave();
+    return pairs;
+}
+
+static void leave(int isa)
+{
+    if (hs_cpu_kernels_at(isa)->pairs->leave)
+        hs_cpu_kernels_at(isa)->pairs->leave();
+}
+
+static void run(int isa, const hs_gemm *g)
+{
+    enter(isa)->gemm(g);
+    leave(isa);
 }
 
 static void check(int isa, const product_case *c, const char *what)
@@ -180,7 +199,7 @@ static void product(int isa, const int64_t *size, layout where, int kind)
         hs_gemm half = c.g;
         half.k = first;
         run(isa, &half);
-        half.left += first / 2;
+        half.left += first;
         half.b = (const uint32_t *)c.g.b + first / 2 * c.g.ldb;
         half.k = c.k - first;
         half.accumulate = true;
@@ -211,137 +230,325 @@ static void test_products(void **state)
     }
 }
 
-static void test_pack_left(void **state)
+static void test_narrow_widen(void **state)
 {
     (void)state;
     FOR_EACH_ISA(isa)
     {
         const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
         for (int64_t n = 1; pairs && n < 100; n++) {
-            guarded from, to;
-            const int64_t words = (n + 31) / 32 * 16;
-            float *x = guarded_new(&from, (size_t)n * sizeof *x);
-            uint32_t *dst = guarded_new(&to, (size_t)words * sizeof *dst);
+            guarded from, to, back;
+            float *x = guarded_new(&from, (size_t)n * sizeof *x), *wide = guarded_new(&back, (size_t)n * sizeof *wide);
+            uint16_t *dst = guarded_new(&to, (size_t)n * sizeof *dst);
             uint64_t seed = (uint64_t)n;
             for (int64_t i = 0; i < n; i++) {
-                const uint32_t bits = random_u32(&seed) << 16;
+                const uint32_t bits = random_u32(&seed);
                 memcpy(&x[i], &bits, sizeof bits);
-                if (isnan(x[i]) || flushed(x[i]) != x[i])
-                    x[i] = 1.0f;
+                if (isnan(x[i]) || flushed(x[i]) != x[i] || fabsf(x[i]) > 1e38f)
+                    x[i] = i % 2 ? -0.0f : 1.0f;
             }
-            pairs->pack_left(dst, x, n);
-            for (int64_t i = 0; i < 2 * words; i++) {
-                const uint32_t half = i % 2 ? dst[i / 2] >> 16 : dst[i / 2] & 0xffff;
-                assert_int_equal(half, i < n ? hs_f32_to_bf16(x[i]) : 0);
+            pairs->narrow(dst, x, 0.75f, n);
+            pairs->widen(wide, dst, n);
+            for (int64_t i = 0; i < n; i++) {
+                const float scaled = flushed(0.75f * x[i] + 0.0f);
+                assert_int_equal(dst[i], hs_f32_to_bf16(scaled));
+                assert_true(wide[i] == to_bf16(scaled));
             }
             guarded_free(&from);
             guarded_free(&to);
+            guarded_free(&back);
         }
     }
 }
 
-/* The bound before rounding, and the two values that rounding within it may give. */
-static void check_weight(const char *isa, uint32_t half, double want, double alone, int64_t r, int64_t j)
+static void test_add_zip(void **state)
 {
-    const float got = hs_bf16_to_f32((uint16_t)half);
+    (void)state;
+    FOR_EACH_ISA(isa)
+    {
+        const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
+        for (int64_t n = 1; pairs && n < 70; n++) {
+            guarded memory[5];
+            float *to = guarded_new(&memory[0], (size_t)n * sizeof *to),
+                  *x = guarded_new(&memory[1], (size_t)n * sizeof *x);
+            uint16_t *even = guarded_new(&memory[2], (size_t)n * 2), *odd = guarded_new(&memory[3], (size_t)n * 2);
+            uint32_t *words = guarded_new(&memory[4], (size_t)n * 4);
+            for (int64_t i = 0; i < n; i++) {
+                to[i] = 0.1f * (float)i;
+                x[i] = 1.0f / (float)(i + 3);
+                even[i] = (uint16_t)(i * 257);
+                odd[i] = (uint16_t)(65535 - i);
+            }
+            pairs->add(to, x, n);
+            pairs->zip(words, even, odd, n);
+            for (int64_t i = 0; i < n; i++) {
+                assert_true(to[i] == 0.1f * (float)i + 1.0f / (float)(i + 3));
+                assert_int_equal(words[i], even[i] | (uint32_t)odd[i] << 16);
+            }
+            pairs->zip(words, even, NULL, n);
+            for (int64_t i = 0; i < n; i++)
+                assert_int_equal(words[i], even[i]);
+            for (int i = 0; i < 5; i++)
+                guarded_free(&memory[i]);
+        }
+    }
+}
+
+/* The bound before rounding, and what rounding within it may give. */
+static void check_silu(const char *isa, uint16_t half, double want, int64_t r, int64_t j)
+{
+    const float got = hs_bf16_to_f32(half);
     const double error = ldexp(fabs(want), -16) + ldexp(1.0, -100);
     const float low = to_bf16((float)(want - error)), high = to_bf16((float)(want + error));
     if (!(got >= flushed(low) && got <= flushed(high)))
-        fail_msg("%s silu_left [%d, %d]: %a is not %a", isa, (int)r, (int)j, (double)got, want);
-    assert_true(got == (float)alone);
+        fail_msg("%s silu [%d, %d]: %a is not %a", isa, (int)r, (int)j, (double)got, want);
 }
 
-/* A tile that begins to see anywhere; every weight is that of a tile of one element. */
-static void silu_left_case(int isa, int64_t n, int64_t n_first, bool with_bias)
-{
-    enum { ROWS_SEEN = 5 };
-    const hs_cpu_kernels *k = hs_cpu_kernels_at(isa);
-    const int64_t words = (n + 31) / 32 * 16, lda = words + 16;
-    hs_mat x = mat_new(ROWS_SEEN, n, n + 2, FILL_SIGNED, (uint64_t)n),
-           bias = mat_new(ROWS_SEEN, n, n + 2, FILL_SIGNED, 3);
+/* ---- weights of attention --------------------------------------------------------------------------------------- */
+
+typedef struct weights_case {
+    product_case p; /* a: queries, b: keys as columns */
+    hs_mat bias;
+    bool with_bias;
+    int64_t n_first, ldo;
+    uint16_t *out;
     guarded memory;
-    uint32_t *left = guarded_new(&memory, (size_t)((ROWS_SEEN - 1) * lda + words) * sizeof *left);
-    hs_silu_tile t = {.x = x.data,
-        .bias = with_bias ? bias.data : NULL,
-        .ld = x.ld,
-        .alpha = 9.0f,
-        .scale = 0.25f,
-        .rows = ROWS_SEEN,
-        .n = n,
-        .n_first = n_first,
-        .bf16 = true};
-    k->pairs->silu_left(left, lda, &t);
-    for (int64_t r = 0; r < ROWS_SEEN; r++) {
-        for (int64_t j = 0; j < 2 * words; j++) {
-            const uint32_t half = j % 2 ? left[r * lda + j / 2] >> 16 : left[r * lda + j / 2] & 0xffff;
-            if (j >= n || j >= n_first + r) {
-                assert_int_equal(half, 0);
+} weights_case;
+
+static hs_pair_weights weights_args(const weights_case *c)
+{
+    return (hs_pair_weights){.scores = c->p.g,
+        .out = c->out,
+        .bias = c->with_bias ? c->bias.data : NULL,
+        .ldo = c->ldo,
+        .ldb = c->bias.ld,
+        .n_first = c->n_first,
+        .alpha = 1.75f};
+}
+
+/* One row by itself gives what it gave among others. */
+static void check_alone(int isa, const weights_case *c, int64_t r)
+{
+    guarded memory;
+    const int64_t whole = (c->p.n + HS_PAIR_STEP - 1) / HS_PAIR_STEP * HS_PAIR_STEP;
+    uint16_t *alone = guarded_new(&memory, (size_t)whole * sizeof *alone);
+    hs_mat row = c->p.a;
+    row.data += r * row.ld;
+    row.rows = 1;
+    guarded left;
+    hs_pair_weights w = weights_args(c);
+    w.scores.left = left_new(&left, isa, &row);
+    w.scores.rows = 1;
+    w.out = alone;
+    w.n_first += r;
+    w.bias = c->with_bias ? c->bias.data + r * c->bias.ld : NULL;
+    enter(isa)->weights(&w);
+    leave(isa);
+    assert_memory_equal(alone, c->out + r * c->ldo, (size_t)whole * sizeof *alone);
+    guarded_free(&left);
+    guarded_free(&memory);
+}
+
+static void check_weights(int isa, const weights_case *c)
+{
+    const int64_t whole = (c->p.n + HS_PAIR_STEP - 1) / HS_PAIR_STEP * HS_PAIR_STEP;
+    for (int64_t r = 0; r < c->p.rows; r++) {
+        for (int64_t j = 0; j < whole; j++) {
+            const uint16_t half = c->out[r * c->ldo + j];
+            if (j >= c->p.n || j >= c->n_first + r) {
+                assert_int_equal(half & 0x7fff, 0);
                 continue;
             }
-            const float add = with_bias ? bias.data[r * bias.ld + j] : 0.0f, z = fmaf(9.0f, x.data[r * x.ld + j], add);
-            uint32_t one[HS_PAIR_STEP / 2];
-            hs_silu_tile single = t;
-            single.x += r * t.ld + j;
-            single.bias = with_bias ? bias.data + r * bias.ld + j : NULL;
-            single.rows = single.n = single.n_first = 1;
-            k->pairs->silu_left(one, HS_PAIR_STEP / 2, &single);
-            check_weight(k->isa, half, 0.25 * silu_exact((double)z), (double)hs_bf16_to_f32((uint16_t)one[0]), r, j);
+            const float sum = paired_chain(isa, c->p.a.data + r * c->p.a.ld, c->p.b.data + j, c->p.b.ld, c->p.k);
+            const float add = c->with_bias ? c->bias.data[r * c->bias.ld + j] : 0.0f;
+            check_silu(hs_cpu_kernels_at(isa)->isa, half, silu_exact((double)fmaf(1.75f, sum, add)), r, j);
         }
-        for (int64_t w = words; w < lda && r + 1 < ROWS_SEEN; w++)
-            assert_int_equal(left[r * lda + w], 0xffffffff); /* what is between rows stays */
+        for (int64_t j = whole; j < c->ldo && r + 1 < c->p.rows; j++)
+            assert_int_equal(c->out[r * c->ldo + j], 0xffff); /* what is between rows stays */
+        check_alone(isa, c, r);
     }
-    guarded_free(&memory);
-    hs_free(x.data);
-    hs_free(bias.data);
 }
 
-static void test_silu_left(void **state)
+static void weights_run(int isa, int64_t rows, int64_t k, int64_t n, layout where, int64_t n_first, bool with_bias)
+{
+    const int64_t size[] = {rows, k, (n + HS_PANEL - 1) / HS_PANEL * HS_PANEL}; /* panels are whole */
+    const int64_t whole = (n + HS_PAIR_STEP - 1) / HS_PAIR_STEP * HS_PAIR_STEP;
+    weights_case c = {.n_first = n_first, .ldo = whole + 3, .with_bias = with_bias};
+    case_new(&c.p, isa, size, where, 0);
+    c.p.n = c.p.g.n = n;
+    c.bias = mat_new(rows, n, n + 2, FILL_SIGNED, 3);
+    c.out = guarded_new(&c.memory, (size_t)((rows - 1) * c.ldo + whole) * sizeof *c.out);
+    const hs_pair_weights w = weights_args(&c);
+    enter(isa)->weights(&w);
+    leave(isa);
+    check_weights(isa, &c);
+    guarded_free(&c.memory);
+    hs_free(c.bias.data);
+    case_free(&c.p);
+}
+
+static void test_weights(void **state)
 {
     (void)state;
-    const int64_t sizes[] = {1, 2, 15, 16, 17, 31, 32, 33, 50, 64, 67};
+    static const int64_t rows[] = {1, 5, 16, 17, 31, 32}, keys[] = {1, 15, 16, 31, 32, 33, 64, 67, 150};
+    static const int64_t dims[] = {1, 8, 32, 50, 64, 128};
     FOR_EACH_ISA(isa)
     {
-        for (size_t s = 0; hs_cpu_kernels_at(isa)->pairs && s < sizeof sizes / sizeof sizes[0]; s++) {
-            for (int64_t n_first = -2; n_first <= sizes[s]; n_first += 1 + (n_first > 3) * 7) {
-                silu_left_case(isa, sizes[s], n_first, false);
-                silu_left_case(isa, sizes[s], n_first, true);
+        for (size_t i = 0; hs_cpu_kernels_at(isa)->pairs && i < 6 * 9; i++) {
+            const int64_t r = rows[i % 6], n = keys[i / 6], k = dims[(i * 5 + i / 7) % 6];
+            for (int where = 0; where < 2; where++) {
+                const layout l = where ? KEY_PAGES : PANELS;
+                weights_run(isa, r, k, n, l, n, false); /* all see all */
+                weights_run(isa, r, k, n, l, n, true);
+                weights_run(isa, r, k, n, l, n / 2, i % 2);
+                weights_run(isa, r, k, n, l, -(r / 2), i % 3 == 0);
             }
-            silu_left_case(isa, sizes[s], sizes[s], true);
         }
     }
 }
 
-/* All of silu's range in small steps, and what lies outside. */
+/* All of silu's range in small steps, and what lies outside: scores of 0, and a bias. */
 static void test_silu_range(void **state)
 {
     (void)state;
     enum { N = 32 };
     FOR_EACH_ISA(isa)
     {
-        const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
-        for (float first = -140.0f; pairs && first < 140.0f; first += 0.0371f * N) {
-            float x[N];
-            uint32_t left[N / 2];
+        const uint16_t q[HS_PAIR_ROWS * HS_PAIR_STEP] = {0};
+        const uint32_t keys[2 * HS_PANEL] = {0};
+        float bias[N];
+        uint16_t out[N];
+        const hs_pair_weights w = {.scores = {.left = q,
+                                       .lda = HS_PAIR_STEP,
+                                       .b = keys,
+                                       .ldb = HS_PANEL,
+                                       .panel = HS_PANEL,
+                                       .rows = 1,
+                                       .k = 2,
+                                       .n = N},
+            .out = out,
+            .bias = bias,
+            .ldo = N,
+            .ldb = N,
+            .n_first = N,
+            .alpha = 1.0f};
+        const char *name = hs_cpu_kernels_at(isa)->isa;
+        for (float first = -140.0f; hs_cpu_kernels_at(isa)->pairs && first < 140.0f; first += 0.0371f * N) {
             for (int i = 0; i < N; i++)
-                x[i] = first + 0.0371f * (float)i;
-            const hs_silu_tile t = {.x = x, .ld = N, .alpha = 1.0f, .scale = 1.0f, .rows = 1, .n = N, .n_first = N};
-            pairs->silu_left(left, N / 2, &t);
-            for (int i = 0; i < N; i++) {
-                const uint32_t half = i % 2 ? left[i / 2] >> 16 : left[i / 2] & 0xffff;
-                check_weight(hs_cpu_kernels_at(isa)->isa, half, silu_exact((double)x[i]),
-                    (double)hs_bf16_to_f32((uint16_t)half), 0, i);
-            }
+                bias[i] = first + 0.0371f * (float)i;
+            enter(isa)->weights(&w);
+            leave(isa);
+            for (int i = 0; i < N; i++)
+                check_silu(name, out[i], silu_exact((double)bias[i]), 0, i);
         }
-        float edge[4] = {INFINITY, -1e30f, NAN, 3e38f};
-        uint32_t left[N / 2];
-        const hs_silu_tile t = {.x = edge, .ld = 4, .alpha = 1.0f, .scale = 1.0f, .rows = 1, .n = 4, .n_first = 4};
-        if (!pairs)
+        if (!hs_cpu_kernels_at(isa)->pairs)
             continue;
-        pairs->silu_left(left, N / 2, &t);
-        assert_true(hs_bf16_to_f32((uint16_t)left[0]) == INFINITY);
-        assert_true(fabsf(hs_bf16_to_f32((uint16_t)(left[0] >> 16))) <= ldexpf(1.0f, -100));
-        assert_true(isnan(hs_bf16_to_f32((uint16_t)left[1])));
-        assert_true(hs_bf16_to_f32((uint16_t)(left[1] >> 16)) == to_bf16(3e38f));
+        bias[0] = INFINITY;
+        bias[1] = -1e30f;
+        bias[2] = NAN;
+        bias[3] = 3e38f;
+        enter(isa)->weights(&w);
+        leave(isa);
+        assert_true(hs_bf16_to_f32(out[0]) == INFINITY);
+        assert_true(fabsf(hs_bf16_to_f32(out[1])) <= ldexpf(1.0f, -100));
+        assert_true(isnan(hs_bf16_to_f32(out[2])));
+        assert_true(hs_bf16_to_f32(out[3]) == to_bf16(3e38f));
+    }
+}
+
+/* ---- linear layers ---------------------------------------------------------------------------------------------- */
+
+static void linear_want(const product_case *c, int isa, const hs_pair_linear *l, const hs_mat *add, int64_t r,
+    int64_t o, float *low, float *high)
+{
+    const float sum = paired_chain(isa, c->a.data + r * c->a.ld, c->b.data + o, c->b.ld, c->k);
+    const float z = sum + (l->bias ? l->bias[o] : 0.0f), more = l->residual ? add->data[r * add->ld + o] : 0.0f;
+    *low = *high = z;
+    if (l->act != HS_ACT_NONE) {
+        const double y = l->act == HS_ACT_SILU ? silu_exact((double)to_bf16(z)) : fmax((double)to_bf16(z), 0.0);
+        const double error = l->act == HS_ACT_SILU ? ldexp(fabs(y), -16) + ldexp(1.0, -100) : 0.0;
+        *low = flushed(to_bf16((float)(y - error)));
+        *high = flushed(to_bf16((float)(y + error)));
+    }
+    *low = to_bf16(*low + more);
+    *high = to_bf16(*high + more);
+}
+
+/* At once, and every cut of rows and (at multiples of 32) columns: the same bits. */
+static void linear_case(int isa, const int64_t *size, hs_activation act, bool with_bias, bool with_residual)
+{
+    product_case c;
+    guarded memory[2];
+    case_new(&c, isa, size, PANELS, 0);
+    const int64_t ld = c.n + 4;
+    const size_t elements = (size_t)((c.rows - 1) * ld + c.n);
+    hs_mat bias = mat_new(1, c.n, c.n, FILL_SIGNED, 7), add = bf16_mat_new(c.rows, c.n, c.n, FILL_SIGNED, 8);
+    uint16_t *out = guarded_new(&memory[0], elements * 2), *cut = guarded_new(&memory[1], elements * 2);
+    for (int64_t r = 0; with_residual && r < c.rows; r++) { /* which out may be */
+        for (int64_t o = 0; o < c.n; o++)
+            out[r * ld + o] = cut[r * ld + o] = hs_f32_to_bf16(add.data[r * c.n + o]);
+    }
+    const hs_pair_linear l = {.out = out,
+        .x = c.g.left,
+        .residual = with_residual ? out : NULL,
+        .w = c.g.b,
+        .bias = with_bias ? bias.data : NULL,
+        .ldo = ld,
+        .ldx = c.g.lda,
+        .ldr = ld,
+        .panel = c.g.panel,
+        .rows = c.rows,
+        .k = c.k,
+        .n = c.n,
+        .act = act};
+    const hs_pair_kernels *pairs = enter(isa);
+    pairs->linear(&l);
+    for (int64_t row = 0, rows = HS_PAIR_ROWS; row < c.rows; row += rows, rows *= 2) {
+        for (int64_t col = 0; col < c.n; col += 32) {
+            hs_pair_linear part = l;
+            part.rows = c.rows - row < rows ? c.rows - row : rows;
+            part.n = c.n - col < 32 ? c.n - col : 32;
+            part.x += row * l.ldx;
+            part.out = cut + row * ld + col;
+            part.residual = with_residual ? part.out : NULL;
+            part.w += col / HS_PANEL * l.panel;
+            part.bias = with_bias ? l.bias + col : NULL;
+            part.again = col > 0;
+            pairs->linear(&part);
+        }
+    }
+    leave(isa);
+    assert_memory_equal(out, cut, elements * 2);
+    for (int64_t r = 0; r < c.rows; r++) {
+        for (int64_t o = 0; o < c.n; o++) {
+            const float got = hs_bf16_to_f32(out[r * ld + o]);
+            float low, high;
+            linear_want(&c, isa, &l, &add, r, o, &low, &high);
+            if (!(got >= flushed(low) && got <= flushed(high)))
+                fail_msg("%s linear %d x %d x %d, activation %d: [%d, %d] is %a, not %a", hs_cpu_kernels_at(isa)->isa,
+                    (int)c.rows, (int)c.k, (int)c.n, (int)act, (int)r, (int)o, (double)got, (double)low);
+        }
+        for (int64_t o = c.n; o < ld && r + 1 < c.rows; o++)
+            assert_int_equal(out[r * ld + o], 0xffff);
+    }
+    guarded_free(&memory[0]);
+    guarded_free(&memory[1]);
+    hs_free(bias.data);
+    hs_free(add.data);
+    case_free(&c);
+}
+
+static void test_linear(void **state)
+{
+    (void)state;
+    const hs_activation acts[] = {HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU};
+    FOR_EACH_ISA(isa)
+    {
+        for (size_t s = 0; hs_cpu_kernels_at(isa)->pairs && s < sizeof SIZES / sizeof SIZES[0]; s++) {
+            const int64_t size[] = {SIZES[s][0], SIZES[s][1], (SIZES[s][2] + HS_PANEL - 1) / HS_PANEL * HS_PANEL};
+            for (int kind = 0; kind < 12; kind++)
+                linear_case(isa, size, acts[kind % 3], kind & 4, kind >= 6);
+        }
     }
 }
 
@@ -359,6 +566,7 @@ static void test_which(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_which), cmocka_unit_test(test_products),
-        cmocka_unit_test(test_pack_left), cmocka_unit_test(test_silu_left), cmocka_unit_test(test_silu_range)};
+        cmocka_unit_test(test_narrow_widen), cmocka_unit_test(test_add_zip), cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_silu_range), cmocka_unit_test(test_linear)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

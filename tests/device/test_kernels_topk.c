@@ -1,13 +1,25 @@
-/* Top-k and ranks against a full sort of scores from the contract's own chain, exactly. */
-#include "kernel_test.h"
+/* Top-k and ranks against a full sort of scores from the contract's own chains, exactly, over float32 and bfloat16 tables that end
+ * at a page that nobody may touch. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#include "bf16_test.h"
 
 #include <inttypes.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef enum values {
+    VALUES_SIGNED,
+    VALUES_POSITIVE,
+    VALUES_SMALL,   /* few distinct ones: many equal scores */
+    VALUES_DENORMAL /* some, and products that are */
+} values;
 
 typedef struct topk_case {
     int64_t n, d, table_rows, k;
     int64_t first, n_candidates;
     bool listed; /* every third row from `first` on */
-    bool small;  /* few distinct values: many equal scores */
+    values values;
+    bool bf16;
     bool with_norm, with_bias, with_seen;
 } topk_case;
 
@@ -25,9 +37,55 @@ static int compare_scored(const void *a, const void *b)
 }
 
 typedef struct topk_data {
-    hs_mat query, table, norm, bias;
+    hs_mat query, table, norm, bias; /* of a bfloat16 table: the values it holds */
+    void *memory;                    /* the table, at the end of `bytes` of pages */
+    char *base;
+    size_t bytes;
     int64_t *candidate, *seen_offset, *seen, *target;
 } topk_data;
+
+static float value(const topk_case *c, uint64_t *seed)
+{
+    switch (c->values) {
+    case VALUES_POSITIVE:
+        return random_f32(seed, FILL_POSITIVE);
+    case VALUES_SMALL:
+        return (float)random_below(seed, 3) - 1.0f;
+    case VALUES_DENORMAL:
+        return ldexpf(random_f32(seed, FILL_SIGNED), random_below(seed, 2) ? -130 : -20);
+    default:
+        return random_f32(seed, FILL_SIGNED);
+    }
+}
+
+static void fill_values(const topk_case *c, hs_mat *m, uint64_t seed)
+{
+    for (int64_t r = 0; r < m->rows; r++) {
+        for (int64_t i = 0; i < m->cols; i++)
+            m->data[r * m->ld + i] = value(c, &seed);
+    }
+}
+
+/* The table as the operation reads it, its last byte in front of a page without access. */
+static void place_table(const topk_case *c, topk_data *t)
+{
+    const size_t n = (size_t)(c->table_rows * c->d), need = n * (c->bf16 ? sizeof(uint16_t) : sizeof(float));
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (need + page - 1) / page * page;
+    t->bytes = room + page;
+    t->base = mmap(NULL, t->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(t->base != MAP_FAILED);
+    assert_int_equal(mprotect(t->base + room, page, PROT_NONE), 0);
+    t->memory = t->base + room - need;
+    for (size_t i = 0; i < n; i++) {
+        if (c->bf16) {
+            const uint16_t half = hs_f32_to_bf16(t->table.data[i]);
+            memcpy((char *)t->memory + i * sizeof half, &half, sizeof half);
+            t->table.data[i] = hs_bf16_to_f32(half);
+        } else {
+            memcpy((char *)t->memory + i * sizeof(float), &t->table.data[i], sizeof(float));
+        }
+    }
+}
 
 static topk_data data_new(const topk_case *c)
 {
@@ -41,16 +99,11 @@ static topk_data data_new(const topk_case *c)
         .target = hs_alloc((size_t)c->n, sizeof(int64_t))};
     assert_true(t.candidate && t.seen_offset && t.seen && t.target);
     uint64_t seed = 9;
-    if (c->small) {
-        for (int64_t i = 0; i < c->n; i++) {
-            for (int64_t j = 0; j < c->d; j++)
-                t.query.data[i * t.query.ld + j] = (float)random_below(&seed, 3) - 1.0f;
-        }
-        for (int64_t i = 0; i < c->table_rows * c->d; i++)
-            t.table.data[i] = (float)random_below(&seed, 3) - 1.0f;
-    }
+    fill_values(c, &t.query, 5);
+    fill_values(c, &t.table, 6);
     if (c->table_rows > 20)
         t.table.data[20 * c->d] = NAN;
+    place_table(c, &t);
     for (int64_t i = 0; i < c->n_candidates; i++)
         t.candidate[i] = c->first + 3 * i;
     for (int64_t q = 0; q < c->n; q++) {
@@ -74,6 +127,7 @@ static topk_data data_new(const topk_case *c)
 
 static void data_free(topk_data *t)
 {
+    assert_int_equal(munmap(t->base, t->bytes), 0);
     hs_free(t->query.data);
     hs_free(t->table.data);
     hs_free(t->norm.data);
@@ -94,14 +148,17 @@ static bool was_seen(const topk_case *c, const topk_data *t, int64_t q, int64_t 
 }
 
 /* All candidates of a query that may be chosen, best first; returns how many. */
-static int64_t sorted_scores(const topk_case *c, const topk_data *t, int64_t q, scored *out)
+static int64_t sorted_scores(const topk_case *c, const topk_data *t, int isa, int64_t q, scored *out)
 {
     int64_t count = 0;
+    float *query = hs_alloc((size_t)c->d, sizeof *query);
+    assert_non_null(query);
+    for (int64_t j = 0; j < c->d; j++)
+        query[j] = c->bf16 ? to_bf16(t->query.data[q * t->query.ld + j]) : t->query.data[q * t->query.ld + j];
     for (int64_t i = 0; i < c->n_candidates; i++) {
         const int64_t id = c->listed ? t->candidate[i] : c->first + i;
-        float score = 0;
-        for (int64_t j = 0; j < c->d; j++)
-            score = fmaf(t->query.data[q * t->query.ld + j], t->table.data[id * c->d + j], score);
+        const float *row = t->table.data + id * c->d;
+        float score = c->bf16 ? paired_chain(isa, query, row, 1, c->d) : chain(query, row, 1, c->d);
         if (c->with_norm)
             score *= t->norm.data[id];
         if (c->with_bias)
@@ -109,6 +166,7 @@ static int64_t sorted_scores(const topk_case *c, const topk_data *t, int64_t q, 
         if (!isnan(score) && !was_seen(c, t, q, id))
             out[count++] = (scored){.id = id, .score = score};
     }
+    hs_free(query);
     qsort(out, (size_t)count, sizeof *out, compare_scored);
     return count;
 }
@@ -133,7 +191,7 @@ static void check_query(const topk_case *c, const scored *want, int64_t n_want, 
     assert_int_equal(rank, want_rank);
 }
 
-static void check_case(topk_case c)
+static void check_typed(topk_case c)
 {
     topk_data t = data_new(&c);
     scored *want = hs_alloc((size_t)c.n_candidates, sizeof *want);
@@ -145,7 +203,8 @@ static void check_case(topk_case c)
         for (int threads = 1; threads <= 3; threads += 2) {
             hs_device *dev = device_new(isa, threads);
             const hs_topk_args a = {.query = t.query,
-                .table = t.table.data,
+                .table = t.memory,
+                .table_type = c.bf16 ? HS_BF16 : HS_F32,
                 .table_rows = c.table_rows,
                 .inv_norm = c.with_norm ? t.norm.data : NULL,
                 .bias = c.with_bias ? t.bias.data : NULL,
@@ -161,8 +220,8 @@ static void check_case(topk_case c)
                 .rank = rank};
             assert_int_equal(dev->table->topk(dev, &a, NULL), HSTU_OK);
             for (int64_t q = 0; q < c.n; q++)
-                check_query(
-                    &c, want, sorted_scores(&c, &t, q, want), t.target[q], item + q * c.k, score + q * c.k, rank[q]);
+                check_query(&c, want, sorted_scores(&c, &t, isa, q, want), t.target[q], item + q * c.k, score + q * c.k,
+                    rank[q]);
             hs_device_close(dev);
         }
     }
@@ -171,6 +230,14 @@ static void check_case(topk_case c)
     hs_free(rank);
     hs_free(score);
     data_free(&t);
+}
+
+static void check_case(topk_case c)
+{
+    c.bf16 = false;
+    check_typed(c);
+    c.bf16 = true;
+    check_typed(c);
 }
 
 static void test_topk(void **state)
@@ -212,9 +279,9 @@ static void test_ties(void **state)
 {
     (void)state;
     check_case((topk_case){
-        .n = 11, .d = 3, .table_rows = 900, .k = 50, .n_candidates = 900, .small = true, .with_seen = true});
-    check_case(
-        (topk_case){.n = 4, .d = 2, .table_rows = 900, .k = 200, .n_candidates = 300, .listed = true, .small = true});
+        .n = 11, .d = 3, .table_rows = 900, .k = 50, .n_candidates = 900, .values = VALUES_SMALL, .with_seen = true});
+    check_case((topk_case){
+        .n = 4, .d = 2, .table_rows = 900, .k = 200, .n_candidates = 300, .listed = true, .values = VALUES_SMALL});
 }
 
 static void test_sizes(void **state)
@@ -237,6 +304,7 @@ static void test_not_finite(void **state)
         hs_device *dev = device_new(isa, 2);
         const hs_topk_args a = {.query = hs_mat_of(query, 2, 1),
             .table = table,
+            .table_type = HS_F32,
             .table_rows = 4,
             .n_candidates = 4,
             .target = target,
@@ -254,43 +322,128 @@ static void test_not_finite(void **state)
     }
 }
 
-/* A query's answer, to the bit, does not depend on its companions. */
-static void test_batch(void **state)
+/* Every count of queries that kernels treat in a way of its own, every remainder of a vector or a tile of elements. */
+static void test_shapes(void **state)
 {
     (void)state;
-    enum { QUERIES = 21, K = 7, D = 30, ROWS = 500 };
-    hs_mat query = mat_new(QUERIES, D, D, FILL_SIGNED, 1), table = mat_new(ROWS, D, D, FILL_SIGNED, 2);
-    int64_t item[QUERIES * K], alone_item[K];
-    float score[QUERIES * K], alone_score[K];
+    static const int64_t queries[] = {1, 2, 3, 4, 7, 8, 13, 16, 17, 31, 33, 65},
+                         dims[] = {1, 2, 3, 16, 31, 32, 37, 64, 97};
+    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+        for (size_t j = i % 3; j < sizeof dims / sizeof *dims; j += 3)
+            check_case((topk_case){.n = queries[i],
+                .d = dims[j],
+                .table_rows = 149,
+                .k = 5,
+                .first = 1,
+                .n_candidates = 148,
+                .values = VALUES_POSITIVE,
+                .with_norm = i % 2,
+                .with_seen = i % 4 == 0});
+    }
+}
+
+static void test_denormals(void **state)
+{
+    (void)state;
+    check_case((topk_case){.n = 2, .d = 66, .table_rows = 90, .k = 20, .n_candidates = 90, .values = VALUES_DENORMAL});
+    check_case((topk_case){.n = 18, .d = 66, .table_rows = 90, .k = 20, .n_candidates = 90, .values = VALUES_DENORMAL});
+}
+
+/* So large that threads take parts of the candidates, several each. */
+static void test_large(void **state)
+{
+    (void)state;
+    check_case((topk_case){.n = 1, .d = 50, .table_rows = 50021, .k = 4, .n_candidates = 50021, .with_bias = true});
+    check_case(
+        (topk_case){.n = 9, .d = 300, .table_rows = 7507, .k = 1000, .first = 1, .n_candidates = 2501, .listed = true});
+}
+
+/* A query's answer, to the bit, does not depend on its companions. */
+static void check_batch(bool bf16)
+{
+    enum { QUERIES = 41, K = 7, D = 30, ROWS = 500 };
+    const topk_case c = {.n = QUERIES, .d = D, .table_rows = ROWS, .bf16 = bf16};
+    topk_data t = data_new(&c);
+    int64_t item[QUERIES * K], alone_item[QUERIES * K];
+    float score[QUERIES * K], alone_score[QUERIES * K];
     FOR_EACH_ISA(isa)
     {
         hs_device *dev = device_new(isa, 2);
-        hs_topk_args a = {.query = query,
-            .table = table.data,
+        hs_topk_args a = {.query = t.query,
+            .table = t.memory,
+            .table_type = bf16 ? HS_BF16 : HS_F32,
             .table_rows = ROWS,
             .n_candidates = ROWS,
             .k = K,
             .item = item,
             .score = score};
         assert_int_equal(dev->table->topk(dev, &a, NULL), HSTU_OK);
-        for (int64_t q = 0; q < QUERIES; q++) {
-            a.query = hs_mat_of(query.data + q * D, 1, D);
-            a.item = alone_item;
-            a.score = alone_score;
-            assert_int_equal(dev->table->topk(dev, &a, NULL), HSTU_OK);
-            assert_memory_equal(alone_item, item + q * K, sizeof alone_item);
-            check_same_bits(alone_score, score + q * K, K, "scores of a query alone");
+        for (int64_t n = 1; n <= 20; n += 1 + n / 4) {
+            for (int64_t q = 0; q + n <= QUERIES; q += n) {
+                a.query = (hs_mat){.data = t.query.data + q * t.query.ld, .rows = n, .cols = D, .ld = t.query.ld};
+                a.item = alone_item;
+                a.score = alone_score;
+                assert_int_equal(dev->table->topk(dev, &a, NULL), HSTU_OK);
+                assert_memory_equal(alone_item, item + q * K, (size_t)(n * K) * sizeof *item);
+                check_same_bits(alone_score, score + q * K, n * K, "scores of a query with fewer");
+            }
         }
         hs_device_close(dev);
     }
-    hs_free(query.data);
-    hs_free(table.data);
+    data_free(&t);
+}
+
+static void test_batch(void **state)
+{
+    (void)state;
+    check_batch(false);
+    check_batch(true);
+}
+
+/* No sum is far from the exact one. */
+static void test_accuracy(void **state)
+{
+    (void)state;
+    enum { D = 512, ROWS = 40 };
+    for (int variant = 0; variant < 4; variant++) {
+        const bool bf16 = variant % 2;
+        const topk_case c = {
+            .n = 1 + 16 * (variant / 2), .d = D, .table_rows = ROWS, .bf16 = bf16, .values = VALUES_POSITIVE};
+        topk_data t = data_new(&c);
+        int64_t item[17 * ROWS];
+        float score[17 * ROWS];
+        FOR_EACH_ISA(isa)
+        {
+            hs_device *dev = device_new(isa, 1);
+            const hs_topk_args a = {.query = t.query,
+                .table = t.memory,
+                .table_type = bf16 ? HS_BF16 : HS_F32,
+                .table_rows = ROWS,
+                .n_candidates = ROWS,
+                .k = ROWS,
+                .item = item,
+                .score = score};
+            assert_int_equal(dev->table->topk(dev, &a, NULL), HSTU_OK);
+            for (int64_t i = 0; i < c.n * ROWS; i++) {
+                double want = 0;
+                for (int64_t j = 0; item[i] >= 0 && j < D; j++) {
+                    const float q = t.query.data[i / ROWS * t.query.ld + j];
+                    want += (double)(bf16 ? to_bf16(q) : q) * (double)t.table.data[item[i] * D + j];
+                }
+                if (item[i] >= 0)
+                    check_near((double)score[i], want, D * ROUNDING * want, dev->isa, "a score", i / ROWS, item[i]);
+            }
+            hs_device_close(dev);
+        }
+        data_free(&t);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_topk), cmocka_unit_test(test_bias),
         cmocka_unit_test(test_ties), cmocka_unit_test(test_sizes), cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_batch)};
+        cmocka_unit_test(test_shapes), cmocka_unit_test(test_denormals), cmocka_unit_test(test_large),
+        cmocka_unit_test(test_batch), cmocka_unit_test(test_accuracy)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

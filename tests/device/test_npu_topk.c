@@ -45,6 +45,7 @@ static void make_search(search *s, uint64_t seed)
     choose_seen(s, n_queries, &random);
     s->args = (hs_topk_args){.query = hs_mat_of(s->query, n_queries, DIM),
         .table = s->table,
+        .table_type = HS_F32,
         .table_rows = ITEMS,
         .inv_norm = seed & 1 ? s->norm : NULL,
         .bias = seed & 2 ? s->bias : NULL,

@@ -115,8 +115,8 @@ static void compare_models(const hstu_model *a, const hstu_model *b, const char 
 /* The item table is the mapped file's own, at a multiple of 64; other weights too begin where the size of what precedes allows. */
 static void assert_in_place(const hstu_model *m)
 {
-    const unsigned char *item = (const unsigned char *)m->model.weight.item;
-    assert_null(m->model.item);
+    const unsigned char *item = (const unsigned char *)m->model.weight.item.data;
+    assert_null(m->model.weight.item.memory);
     assert_true(item >= m->dict.map.data && item < m->dict.map.data + m->dict.map.size);
     assert_int_equal((uintptr_t)item % 64, 0);
     for (size_t i = 0; i < m->dict.n_entries; i++) {

@@ -320,8 +320,8 @@ static void test_weights_in_memory(void **state)
     position->stride[1] = 15;
     if (make_model(m, dev, &model, &err) != HSTU_OK)
         fail_msg("%s", err.msg);
-    assert_ptr_equal(model.weight.item, m->values);
-    assert_null(model.item);
+    assert_ptr_equal(model.weight.item.data, m->values);
+    assert_null(model.weight.item.memory);
     assert_true(model.weight.hstu[1].o_bias[7] == 1.0f);
     assert_true(model.weight.position[1] == m->values[15]);
     assert_int_equal(model.n_parameters, 10 * 8 + 15 * 8 + 2 * (8 * 20 + 129 + 29 + 8 * 6 + 8));

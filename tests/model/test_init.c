@@ -143,10 +143,10 @@ static void test_model_depends_on_the_seed_alone(void **state)
     assert_int_equal(make(small_hstu, one, 5, &a, &err), HSTU_OK);
     assert_int_equal(make(small_hstu, two, 5, &b, &err), HSTU_OK);
     assert_int_equal(make(small_hstu, two, 6, &c, &err), HSTU_OK);
-    assert_memory_equal(a.weight.item, b.weight.item, 1001 * 16 * sizeof(float));
+    assert_memory_equal(a.weight.item.data, b.weight.item.data, 1001 * 16 * sizeof(float));
     assert_memory_equal(a.weight.hstu[1].position_w, b.weight.hstu[1].position_w, (2 * 31 - 1) * sizeof(float));
     assert_memory_equal(a.item_inv_norm, b.item_inv_norm, 1001 * sizeof(float));
-    assert_memory_not_equal(a.weight.item, c.weight.item, 1001 * 16 * sizeof(float));
+    assert_memory_not_equal(a.weight.item.data, c.weight.item.data, 1001 * 16 * sizeof(float));
     assert_memory_not_equal(a.weight.hstu[0].time_w, a.weight.hstu[1].time_w, 129 * sizeof(float));
     assert_int_equal(a.n_parameters, 1001 * 16 + 31 * 16 + 2 * (16 * 48 + 129 + 61 + 16 * 16 + 16));
     hs_model_free(&a);

@@ -279,19 +279,6 @@ static void test_random(void **state)
     hs_device_close(dev);
 }
 
-static void test_bf16_is_not_for_retrieval(void **state)
-{
-    (void)state;
-    hstu_error err;
-    hs_model model;
-    hs_config c;
-    hs_device *dev = open_device();
-    assert_true(hs_preset_find(&c, "ml-1m", HS_CONFIG_ANY));
-    assert_int_equal(hs_model_random(&model, &c, dev, &(hs_model_random_options){.bf16 = true}, &err), HSTU_EUNSUP);
-    assert_non_null(strstr(err.msg, "bf16"));
-    hs_device_close(dev);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,7 +287,6 @@ int main(void)
         cmocka_unit_test(test_table_tensors),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_random),
-        cmocka_unit_test(test_bf16_is_not_for_retrieval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

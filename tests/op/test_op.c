@@ -337,6 +337,7 @@ static void test_topk(void **state)
     const int64_t target[2] = {4, 1};
     const hs_topk_args good = {.query = hs_mat_of(query, 2, 2),
         .table = table,
+        .table_type = HS_F32,
         .table_rows = 5,
         .candidate = candidate,
         .n_candidates = 2,
@@ -374,6 +375,7 @@ static void test_topk(void **state)
     REFUSES(topk, good, x.score = NULL, "score");
     REFUSES(topk, good, x.rank = NULL, "rank");
     REFUSES(topk, good, x.table = NULL, "table");
+    REFUSES(topk, good, x.table_type = HS_I64, "type");
     REFUSES(topk, good, x.query.cols = 0, "columns");
     REFUSES(topk, good, x.table_rows = -1, "rows");
 }
@@ -409,10 +411,11 @@ static void test_empty(void **state)
         const hs_time_bucket_args bucket = {.users = users, .n = 3, .n_buckets = 128, .out_offset = offset};
         assert_int_equal(hs_op_time_bucket(dev, &bucket, &err), HSTU_OK);
     }
-    assert_int_equal(hs_op_topk(dev, &(hs_topk_args){.query = none, .k = 3}, &err), HSTU_OK);
+    assert_int_equal(hs_op_topk(dev, &(hs_topk_args){.query = none, .table_type = HS_F32, .k = 3}, &err), HSTU_OK);
     int64_t item[3] = {7, 7, 7};
     float score[3] = {0};
-    const hs_topk_args no_candidates = {.query = hs_mat_of(row, 1, 2), .k = 3, .item = item, .score = score};
+    const hs_topk_args no_candidates = {
+        .query = hs_mat_of(row, 1, 2), .table_type = HS_F32, .k = 3, .item = item, .score = score};
     assert_int_equal(hs_op_topk(dev, &no_candidates, &err), HSTU_OK);
     assert_true(item[0] == -1 && item[2] == -1 && score[0] < 0 && score[0] == score[2]);
 }

@@ -16,6 +16,7 @@ static void cpu_close(hs_device *dev)
     hs_cpu *cpu = (hs_cpu *)dev;
     hs_cpu_pool_close(cpu->pool);
     hs_free(cpu->scratch);
+    hs_free(cpu->wide);
     hs_free(cpu);
 }
 
@@ -45,8 +46,9 @@ static hstu_status cpu_begin(hs_device *dev, const hs_pass_rows *rows, hstu_erro
 
 static hstu_status cpu_show(hs_device *dev, const hs_show_args *a, hstu_error *err)
 {
-    (void)dev, (void)err;
-    a->stage(a->ctx, a->name, a->m);
+    hs_mat wide;
+    HS_TRY(hs_cpu_widen((hs_cpu *)dev, &wide, &a->m, 1, err));
+    a->stage(a->ctx, a->name, wide);
     return HSTU_OK;
 }
 
@@ -113,7 +115,7 @@ static hstu_status choose_kernels(const hs_cpu_kernels **out, hstu_error *err)
     }
     if (!best)
         return hs_fail(err, HSTU_EINVAL, 0,
-            "HSTU_ISA must be one of ref, avx2, avx512, avx512bf16 or amx, as far as this build has them, but is "
+            "HSTU_ISA must be one of ref, avx2, avx512, avx512bf16, amx or neon, as far as this build has them, but is "
             "\"%s\"",
             wanted);
     *out = best;
@@ -138,7 +140,11 @@ hstu_status hs_cpu_open(hs_device **out, int threads, hstu_error *err)
         return status;
     }
     cpu->kernels = kernels;
-    cpu->base = (hs_device){.table = &TABLE, .name = "cpu", .isa = kernels->isa, .n_threads = n_threads};
+    cpu->base = (hs_device){.table = &TABLE,
+        .name = "cpu",
+        .isa = kernels->isa,
+        .n_threads = n_threads,
+        .stores_bf16 = kernels->pairs != NULL};
     *out = &cpu->base;
     return HSTU_OK;
 }

@@ -5,6 +5,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <string.h>
+
 enum { ALONE = 1 << 21 }; /* multiply-adds: some 40 us */
 
 hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q, const hs_kv_view *kv,
@@ -16,7 +18,7 @@ hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q
                    : kv->shape.type == HS_BF16 ? cpu->kernels->gemm_bf16
                                                : cpu->kernels->gemm,
         .pairs = pairs,
-        .row_tile = pairs ? pairs->row_tile : cpu->kernels->row_tile,
+        .row_tile = pairs ? HS_PAIR_TILE : cpu->kernels->row_tile,
         .out = *out,
         .q = *q,
         .kv = kv,
@@ -42,55 +44,103 @@ static void set_pages(
 {
     const int64_t page_tokens = job->kv->shape.page_tokens, place = first % page_tokens;
     char *const *page = job->kv->page + job->kv->first_page[user] + first / page_tokens;
-    if (end - first <= page_tokens - place)
-        g->b = *page + skip + (size_t)place * token_bytes;
+    g->b = end - first <= page_tokens - place ? *page + skip + (size_t)place * token_bytes : NULL;
     g->page = page;
     g->skip = skip;
 }
 
-size_t hs_attn_left_words(int64_t rows, int64_t k)
+size_t hs_attn_left_elements(int64_t rows, int64_t k)
 {
-    return (size_t)(hs_ceil_div_i64(rows, HS_PAIR_ROWS) * HS_PAIR_ROWS * hs_pair_stride(k));
+    return (size_t)(hs_ceil_div_i64(rows, HS_PAIR_TILE) * HS_PAIR_TILE * hs_mat_half_ld(k));
 }
 
-void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint32_t *left)
+void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint16_t *left)
 {
-    const int64_t stride = hs_pair_stride(k);
+    const int64_t ld = hs_mat_half_ld(k), whole = hs_ceil_div_i64(k, HS_PAIR_STEP) * HS_PAIR_STEP;
     if (!job->pairs)
         return;
-    for (int64_t r = 0; r < g->rows; r++)
-        job->pairs->pack_left(left + r * stride, g->a + r * g->lda, k);
+    for (int64_t r = 0; r < g->rows; r++) {
+        job->pairs->narrow(left + r * ld, g->a + r * g->lda, 1.0f, k);
+        memset(left + r * ld + k, 0, (size_t)(whole - k) * sizeof *left);
+    }
     g->left = left;
-    g->lda = stride;
+    g->lda = ld;
 }
 
-void hs_attn_dot_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g)
+void hs_attn_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm *g)
 {
     const hs_kv_shape *s = &job->kv->shape;
     const size_t bytes = hs_kv_key_bytes(s);
     const size_t token_bytes = bytes / (size_t)s->page_tokens; /* on average, over a panel */
-    set_pages(&g, job, user, first, end, (size_t)head * bytes, token_bytes);
-    g.k = g.page_k = s->dqk;
-    /* Panels are whole in a page, and whole tiles are quicker. */
-    g.n = job->pairs ? hs_ceil_div_i64(end - first, HS_PANEL) * HS_PANEL : end - first;
-    g.page_n = s->page_tokens;
-    g.ldb = HS_PANEL;
-    g.panel = (int64_t)(token_bytes / sizeof(float)) * HS_PANEL;
+    set_pages(g, job, user, first, end, (size_t)head * bytes, token_bytes);
+    g->k = g->page_k = s->dqk;
+    g->n = end - first;
+    g->page_n = s->page_tokens;
+    g->ldb = HS_PANEL;
+    g->panel = (int64_t)(token_bytes / sizeof(float)) * HS_PANEL;
+}
+
+void hs_attn_dot_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g)
+{
+    hs_attn_keys(job, user, head, first, end, &g);
+    if (job->pairs) /* panels are whole in a page, and whole tiles are quicker */
+        g.n = hs_ceil_div_i64(end - first, HS_PANEL) * HS_PANEL;
     job->product(&g);
+}
+
+void hs_attn_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm *g)
+{
+    const hs_kv_shape *s = &job->kv->shape;
+    const size_t skip = (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)head * hs_kv_value_bytes(s);
+    set_pages(g, job, user, first, end, skip, (size_t)s->dv * hs_kv_element_bytes(s));
+    g->k = end - first;
+    g->page_k = s->page_tokens;
+    g->n = s->dv;
+    g->page_n = INT64_MAX;
+    g->ldb = s->dv;
+    g->panel = HS_PANEL;
 }
 
 void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g)
 {
-    const hs_kv_shape *s = &job->kv->shape;
-    const size_t skip = (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)head * hs_kv_value_bytes(s);
-    set_pages(&g, job, user, first, end, skip, (size_t)s->dv * hs_kv_element_bytes(s));
-    g.k = end - first;
-    g.page_k = s->page_tokens;
-    g.n = s->dv;
-    g.page_n = INT64_MAX;
-    g.ldb = s->dv;
-    g.panel = HS_PANEL;
+    hs_attn_values(job, user, head, first, end, &g);
     job->product(&g);
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+void hs_attn_runs(
+    const hs_attn_job *job, const int64_t *n_context, const hs_user_task *task, hs_row_run runs[HS_ROW_KINDS])
+{
+    const hs_jagged *users = job->users;
+    const int64_t user = task->user, rows = hs_user_rows(users, user), at = users->offset[user];
+    const int64_t before = job->history[user] - rows, last = hs_min_i64(task->end, rows);
+    const int64_t contextual = n_context ? larger(n_context[user] - before, 0) : 0;
+    runs[HS_ROW_CONTEXT] = (hs_row_run){
+        .user = user, .first = task->first, .end = hs_min_i64(last, contextual), .before = before, .at = at};
+    runs[HS_ROW_CAUSAL] = (hs_row_run){.user = user,
+        .first = larger(task->first, contextual),
+        .end = last,
+        .before = before,
+        .at = at,
+        .causal = true};
+    runs[HS_ROW_CANDIDATE] = (hs_row_run){.user = user,
+        .first = larger(task->first, rows),
+        .end = task->end,
+        .at = job->candidates ? users->offset[users->n_users] + job->candidates[user] - rows : 0};
+}
+
+int64_t hs_attn_rows_see(const hs_attn_job *job, const hs_row_run *run, int64_t row, int64_t rows)
+{
+    return run->causal ? run->before + row + rows : job->history[run->user];
+}
+
+int64_t hs_attn_run_sees(const hs_attn_job *job, const hs_row_run *run)
+{
+    return run->first < run->end ? hs_attn_rows_see(job, run, run->first, run->end - run->first) : 0;
 }
 
 void hs_attn_bias_row(

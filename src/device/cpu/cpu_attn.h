@@ -21,6 +21,23 @@ typedef struct hs_attn_job {
     size_t each;
 } hs_attn_job;
 
+/* Rows first .. end - 1 of a user, all of one kind: causal ones see tokens up to themselves (row r is token before + r),
+ * others all of the history. Row r is row at + r of the matrices. */
+typedef struct hs_row_run {
+    int64_t user, first, end;
+    int64_t before, at;
+    bool causal;
+} hs_row_run;
+
+enum { HS_ROW_CONTEXT, HS_ROW_CAUSAL, HS_ROW_CANDIDATE, HS_ROW_KINDS };
+
+/* A task's contextual rows, causal rows and candidates. n_context as in hs_silu_attn_args. */
+void hs_attn_runs(
+    const hs_attn_job *job, const int64_t *n_context, const hs_user_task *task, hs_row_run runs[HS_ROW_KINDS]);
+/* How many of the user's tokens the run's rows see; its rows row .. row + rows - 1. */
+int64_t hs_attn_run_sees(const hs_attn_job *job, const hs_row_run *run);
+int64_t hs_attn_rows_see(const hs_attn_job *job, const hs_row_run *run, int64_t row, int64_t rows);
+
 /* The sizes and pages of a call, and whether queries and weights are bfloat16 values; the rest is for the caller and
  * hs_attn_run. */
 hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q, const hs_kv_view *kv,
@@ -31,10 +48,10 @@ hs_gemm hs_attn_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64
 /* The same rows of the output, as its result. */
 hs_gemm hs_attn_sums(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
 
-/* Words of a left side of at most `rows` rows and k columns. */
-size_t hs_attn_left_words(int64_t rows, int64_t k);
+/* Elements of a left side of at most `rows` rows and k columns. */
+size_t hs_attn_left_elements(int64_t rows, int64_t k);
 /* Where products are of pairs: g's rows of a, k columns, become its left side, in `left`. */
-void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint32_t *left);
+void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint16_t *left);
 
 /* g's rows times the keys of tokens first .. end - 1 of a user: c[r, j - first] = a[r] . k[j]. The tokens lie in one
  * page, where first is a multiple of HS_KV_PAGE_STEP, or begin with a page. g holds c, a or left, their distances and rows.
@@ -46,6 +63,10 @@ void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int6
 /* dst[j] = bias of a user's row, which is its token `token`, to token first + j, j < n. */
 void hs_attn_bias_row(
     const hs_attn_job *job, float *dst, int64_t user, int64_t row, int64_t token, int64_t first, int64_t n);
+
+/* g's right side is keys, or values, of the tokens first .. end - 1, which lie as hs_attn_dot_keys wants them. */
+void hs_attn_keys(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm *g);
+void hs_attn_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm *g);
 
 /* So little work that starting and joining threads costs more than it gives. */
 bool hs_attn_alone(const hs_attn_job *job);

@@ -1,6 +1,9 @@
 /* The table of every instruction set, and which of them this processor can run. */
+#if defined(__aarch64__)
+#endif
 #include "device/cpu/cpu_amx.h"
 #include "device/cpu/cpu_ops.h"
+#include "device/cpu/cpu_score.h"
 
 #include <stddef.h>
 
@@ -22,6 +25,7 @@ static bool can_run_always(void)
 static const hs_cpu_kernels KERNELS_AVX2 = {
     .isa = "avx2",
     .row_tile = 6,
+    .scores = &hs_scores_avx2,
 #include "device/cpu/kernels.def"
 };
 #undef X
@@ -30,6 +34,7 @@ static const hs_cpu_kernels KERNELS_AVX2 = {
 static const hs_cpu_kernels KERNELS_AVX512 = {
     .isa = "avx512",
     .row_tile = 8,
+    .scores = &hs_scores_avx512,
 #include "device/cpu/kernels.def"
 };
 #undef X
@@ -40,6 +45,7 @@ static const hs_cpu_kernels KERNELS_AVX512BF16 = {
     .isa = "avx512bf16",
     .row_tile = 8,
     .pairs = &hs_pairs_avx512bf16,
+    .scores = &hs_scores_avx512bf16,
 #include "device/cpu/kernels.def"
 };
 
@@ -47,6 +53,7 @@ static const hs_cpu_kernels KERNELS_AMX = {
     .isa = "amx",
     .row_tile = 8,
     .pairs = &hs_pairs_amx,
+    .scores = &hs_scores_amx,
 #include "device/cpu/kernels.def"
 };
 #undef X
@@ -80,6 +87,16 @@ static bool can_run_amx(void)
 }
 #endif
 
+#if defined(__aarch64__)
+#define X(slot) .slot = hs_##slot##_neon,
+static const hs_cpu_kernels KERNELS_NEON = {
+    .isa = "neon",
+    .row_tile = 12,
+#include "device/cpu/kernels.def"
+};
+#undef X
+#endif
+
 static const struct {
     const hs_cpu_kernels *kernels;
     bool (*can_run)(void), (*gains)(void);
@@ -90,6 +107,8 @@ static const struct {
     {&KERNELS_AVX512, can_run_avx512, can_run_always},
     {&KERNELS_AVX512BF16, can_run_avx512bf16, multiplies_pairs_quickly},
     {&KERNELS_AMX, can_run_amx, can_run_always},
+#elif defined(__aarch64__)
+    {&KERNELS_NEON, can_run_always, can_run_always}, /* every such processor that runs Linux has it */
 #endif
 };
 enum { N_LADDER = sizeof LADDER / sizeof LADDER[0] };

@@ -13,6 +13,8 @@ typedef struct hs_cpu {
     hs_cpu_pool *pool;
     char *scratch; /* kept between calls: a steady state allocates nothing */
     size_t scratch_bytes;
+    float *wide; /* hs_cpu_widen's, kept too */
+    size_t wide_floats;
 } hs_cpu;
 
 /* Rounds a count of bytes up to whole cache lines. */
@@ -24,6 +26,12 @@ static inline size_t hs_cpu_round64(size_t bytes)
 /* 64-byte aligned scratch: `shared` bytes, then `each` bytes for every worker (both multiples of 64). Valid,
  * uninitialised, until the next call. Worker w's part begins at *out + shared + w * each. */
 hstu_status hs_cpu_scratch(hs_cpu *cpu, char **out, size_t shared, size_t each, hstu_error *err);
+
+/* wide[i] = mat[i], or, where that holds bfloat16 values, its values as float32 ones in memory that is valid until the next call.
+ * Matrices without data stay so. */
+hstu_status hs_cpu_widen(hs_cpu *cpu, hs_mat *wide, const hs_mat *mat, int n, hstu_error *err);
+/* Rounds what was computed in wide into m, unless they are the same. */
+void hs_cpu_narrow(hs_cpu *cpu, const hs_mat *m, const hs_mat *wide);
 
 static inline void hs_pairs_enter(const hs_pair_kernels *pairs)
 {
@@ -67,6 +75,8 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
 hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err);
 hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
 hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);
+/* Of matrices that hold bfloat16 values, over pages that do. */
+hstu_status hs_cpu_pair_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error *err);
 hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err);
 hstu_status hs_cpu_gather(hs_device *dev, const hs_gather_args *a, hstu_error *err);
 hstu_status hs_cpu_l2_norm(hs_device *dev, const hs_l2_norm_args *a, hstu_error *err);

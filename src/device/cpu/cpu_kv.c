@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Below ALONE elements starting and joining threads costs more than it gives. */
-enum { ALONE = 1 << 17 };
+enum { ALONE = 1 << 15 };
 
 /* Tokens place .. place + n - 1 of a page, from matrix rows row .. */
 typedef struct kv_task {
@@ -50,20 +50,37 @@ static int64_t list_tasks(const hs_kv_write_args *a, kv_task *tasks)
     return count;
 }
 
-static const float *row_of(const hs_mat *m, int64_t row, int64_t head, int64_t width)
+/* Element `at` of a row; of a matrix of bfloat16 values, half of a word. */
+static const void *row_of(const hs_mat *m, int64_t row, int64_t at)
 {
-    return m->data + row * m->ld + head * width;
+    const int64_t i = row * m->ld + at;
+    return m->bf16 ? (const void *)(m->half + i) : (const void *)(m->data + i);
 }
 
-/* A whole panel: the keys of 16 rows. */
+/* Values j and (odd NULL: 0) of two rows as words. */
+static void pair_rows(const kv_job *job, const hs_mat *m, uint32_t *dst, const void *even, const void *odd, int64_t n)
+{
+    if (m->bf16)
+        job->kernels->pairs->zip(dst, even, odd, n);
+    else
+        job->kernels->pair_bf16(dst, even, odd, n);
+}
+
+static uint16_t half_of(const hs_mat *m, const void *row, int64_t at)
+{
+    return m->bf16 ? ((const uint16_t *)row)[at] : hs_f32_to_bf16(((const float *)row)[at]);
+}
+
+/* A whole panel: the keys of 16 rows. Pairs of bfloat16 values move as floats do. */
 static void write_panel(const kv_job *job, char *keys, int64_t row, int64_t head, float *panel)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
+    const hs_mat *k = &job->a->k;
     const float *rows[HS_KV_PANEL];
     for (int64_t r = 0; r < HS_KV_PANEL; r++)
-        rows[r] = row_of(&job->a->k, row + r, head, s->dqk);
-    if (s->type == HS_F32) {
-        job->kernels->pack_panel((float *)(void *)keys, rows, HS_KV_PANEL, s->dqk);
+        rows[r] = row_of(k, row + r, head * s->dqk);
+    if (s->type == HS_F32 || k->bf16) {
+        job->kernels->pack_panel((float *)(void *)keys, rows, HS_KV_PANEL, s->type == HS_F32 ? s->dqk : s->dqk / 2);
         return;
     }
     uint32_t *pair = (uint32_t *)(void *)keys;
@@ -75,19 +92,26 @@ static void write_panel(const kv_job *job, char *keys, int64_t row, int64_t head
 }
 
 /* The keys of one row, in its lane of a panel. */
-static void write_lane(const hs_kv_shape *s, char *keys, int64_t lane, const float *k)
+static void write_lane(const kv_job *job, char *keys, int64_t lane, const void *k)
 {
+    const hs_kv_shape *s = &job->a->kv.shape;
     if (s->type == HS_F32) {
         float *at = (float *)(void *)keys + lane;
         for (int64_t t = 0; t < s->dqk; t++)
-            at[t * HS_KV_PANEL] = k[t];
+            at[t * HS_KV_PANEL] = ((const float *)k)[t];
         return;
     }
     uint32_t *at = (uint32_t *)(void *)keys + lane;
     for (int64_t t = 0; t < s->dqk; t += 2) {
-        const uint32_t odd = t + 1 < s->dqk ? hs_f32_to_bf16(k[t + 1]) : 0;
-        at[t / 2 * HS_KV_PANEL] = hs_f32_to_bf16(k[t]) | odd << 16;
+        const uint32_t odd = t + 1 < s->dqk ? half_of(&job->a->k, k, t + 1) : 0;
+        at[t / 2 * HS_KV_PANEL] = half_of(&job->a->k, k, t) | odd << 16;
     }
+}
+
+/* Whether whole panels can be moved: pairs of an odd number of dimensions are not neighbours in a row. */
+static bool moves_panels(const kv_job *job)
+{
+    return !job->a->k.bf16 || job->a->kv.shape.dqk % 2 == 0;
 }
 
 static void write_keys(const kv_job *job, const kv_task *task, int64_t head, float *panel)
@@ -98,11 +122,11 @@ static void write_keys(const kv_job *job, const kv_task *task, int64_t head, flo
     for (int64_t i = 0; i < task->n;) {
         const int64_t place = task->place + i, lane = place % HS_KV_PANEL;
         char *at = keys + (size_t)(place / HS_KV_PANEL) * panel_bytes;
-        if (lane == 0 && task->n - i >= HS_KV_PANEL) {
+        if (lane == 0 && task->n - i >= HS_KV_PANEL && moves_panels(job)) {
             write_panel(job, at, task->row + i, head, panel);
             i += HS_KV_PANEL;
         } else {
-            write_lane(s, at, lane, row_of(&job->a->k, task->row + i, head, s->dqk));
+            write_lane(job, at, lane, row_of(&job->a->k, task->row + i, head * s->dqk));
             i++;
         }
     }
@@ -111,25 +135,26 @@ static void write_keys(const kv_job *job, const kv_task *task, int64_t head, flo
 static void write_values(const kv_job *job, const kv_task *task, int64_t head)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
+    const hs_mat *v = &job->a->v;
+    const int64_t col = head * s->dv;
     char *values = hs_kv_values(s, task->page, head);
     if (s->type == HS_F32) {
         float *at = (float *)(void *)values + task->place * s->dv;
         for (int64_t i = 0; i < task->n; i++)
-            memcpy(at + i * s->dv, row_of(&job->a->v, task->row + i, head, s->dv), (size_t)s->dv * sizeof *at);
+            memcpy(at + i * s->dv, row_of(v, task->row + i, col), (size_t)s->dv * sizeof *at);
         return;
     }
     uint32_t *pair = (uint32_t *)(void *)values + task->place / 2 * s->dv;
     int64_t i = task->place % 2;
     if (i) { /* the pair's even token is there already */
-        const float *odd = row_of(&job->a->v, task->row, head, s->dv);
+        const void *odd = row_of(v, task->row, col);
         for (int64_t o = 0; o < s->dv; o++)
-            pair[o] = (pair[o] & 0xffff) | (uint32_t)hs_f32_to_bf16(odd[o]) << 16;
+            pair[o] = (pair[o] & 0xffff) | (uint32_t)half_of(v, odd, o) << 16;
         pair += s->dv;
     }
-    for (; i < task->n; i += 2, pair += s->dv) {
-        const float *even = row_of(&job->a->v, task->row + i, head, s->dv);
-        job->kernels->pair_bf16(pair, even, i + 1 < task->n ? even + job->a->v.ld : NULL, s->dv);
-    }
+    for (; i < task->n; i += 2, pair += s->dv)
+        pair_rows(job, v, pair, row_of(v, task->row + i, col),
+            i + 1 < task->n ? row_of(v, task->row + i + 1, col) : NULL, s->dv);
 }
 
 static void kv_write_task(void *context, int worker, int64_t index)
@@ -142,9 +167,8 @@ static void kv_write_task(void *context, int worker, int64_t index)
     }
 }
 
-hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err)
+static hstu_status kv_write(hs_cpu *cpu, const hs_kv_write_args *a, hstu_error *err)
 {
-    hs_cpu *cpu = (hs_cpu *)dev;
     const int64_t n_tasks = list_tasks(a, NULL);
     const size_t shared = hs_cpu_round64((size_t)n_tasks * sizeof(kv_task));
     const size_t each = a->kv.shape.type == HS_F32 ? 0 : (size_t)(a->kv.shape.dqk * HS_KV_PANEL) * sizeof(float);
@@ -157,10 +181,24 @@ hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_erro
         .scratch = scratch + shared,
         .each = each};
     if (a->k.rows * (a->k.cols + a->v.cols) >= ALONE) {
-        hs_cpu_pool_run(cpu->pool, n_tasks, kv_write_task, &job);
+        hs_cpu_pool_run_near(cpu->pool, n_tasks, kv_write_task, &job);
     } else {
         for (int64_t task = 0; task < n_tasks; task++)
             kv_write_task(&job, 0, task);
     }
     return HSTU_OK;
+}
+
+hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err)
+{
+    hs_cpu *cpu = (hs_cpu *)dev;
+    const hs_mat mat[] = {a->k, a->v};
+    hs_mat wide[2];
+    if (a->kv.shape.type == HS_BF16 && a->k.bf16 == a->v.bf16)
+        return kv_write(cpu, a, err);
+    HS_TRY(hs_cpu_widen(cpu, wide, mat, 2, err));
+    hs_kv_write_args widened = *a;
+    widened.k = wide[0];
+    widened.v = wide[1];
+    return kv_write(cpu, &widened, err);
 }

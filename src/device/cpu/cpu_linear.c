@@ -5,18 +5,19 @@
 #include "device/cpu/cpu_int.h"
 
 #include <stdalign.h>
+#include <string.h>
 
-/* One task computes up to ROWS x COLS_MOST of the output, in strips: the sums of STRIP columns pass through the thread's stack and stay in
- * L1 until the epilogue has read them. ROWS is a multiple of every row tile (4, 6, 8), and of pairs the most below PAIR_ROWS that
- * fills tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 30 us) starting and joining threads costs more than it gives, and
- * for packing the left side below as many elements. */
+/* One task computes up to ROWS x COLS of the output. What no kernel finishes by itself goes through in strips: the sums of STRIP
+ * columns pass through the thread's stack and stay in L1 until the epilogue has read them. ROWS is a multiple of every row tile
+ * (4, 6, 8), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 30 us)
+ * starting and joining threads costs more than it gives, and of PAIR_ALONE for products of pairs. */
 enum {
     ROWS = 48,
     PAIR_ROWS = 96,
     COLS_MOST = 256,
     STRIP = 64,
-    ALONE = 1 << 21,
-    PACK_ALONE = 1 << 17,
+    ALONE = 1 << 20,
+    PAIR_ALONE = 1 << 22,
     TASKS_PER_THREAD = 3
 };
 
@@ -87,46 +88,100 @@ void hs_cpu_pack_size(const hs_packed *w, int64_t *in, int64_t *n)
     *n = w->n;
 }
 
+/* The columns of a weight that a thread has read last, in a cache line of its own. */
+typedef struct read_last {
+    alignas(64) const void *columns;
+} read_last;
+
 typedef struct linear_job {
     const hs_cpu_kernels *kernels;
     const hs_linear_args *a; /* [n] */
     int64_t n, rows, cols;   /* the last two of a task */
-    /* The left side of a[i] as pairs, or NULL: its product is computed in float32. */
-    uint32_t *left[HS_LINEAR_MOST];
-    const hs_mat *x; /* what pack_task packs, and where to */
-    uint32_t *packed;
+    read_last *last;         /* [n_threads] */
 } linear_job;
 
-/* Product and epilogue of one strip. */
-static void linear_strip(const linear_job *job, int64_t i, int64_t row, int64_t rows, int64_t col, int64_t cols)
+/* Rows row .. and columns col .. of a layer's result. */
+typedef struct region {
+    int64_t row, rows, col, cols;
+} region;
+
+static const uint32_t *pairs_of(const hs_packed *w, int64_t col)
 {
-    const hs_linear_args *a = &job->a[i];
+    return (const uint32_t *)w->data + col * panel_rows(w->type, w->in);
+}
+
+/* The sums of one strip. */
+static void multiply(const linear_job *job, const hs_linear_args *a, const region *at, float *sums)
+{
     const hs_packed *w = a->w;
-    alignas(64) float sums[PAIR_ROWS * STRIP];
     hs_gemm g = {.c = sums,
         .ldc = STRIP,
-        .a = a->x.data + row * a->x.ld,
         .lda = a->x.ld,
-        .b = (const float *)w->data + col * panel_rows(w->type, w->in),
+        .b = pairs_of(w, at->col), /* or floats, which are as wide */
         .ldb = HS_PANEL,
         .panel = HS_PANEL * panel_rows(w->type, w->in),
-        .rows = rows,
+        .rows = at->rows,
         .k = w->in,
-        .n = cols};
-    if (job->left[i]) {
-        g.lda = hs_pair_stride(w->in);
-        g.left = job->left[i] + row * g.lda;
+        .n = at->cols};
+    if (a->x.bf16) {
+        g.left = a->x.half + at->row * a->x.ld;
         job->kernels->pairs->gemm(&g);
-    } else if (w->type == HS_BF16) {
+        return;
+    }
+    g.a = a->x.data + at->row * a->x.ld;
+    if (w->type == HS_BF16)
         job->kernels->gemm_bf16(&g);
-    } else {
+    else
         job->kernels->gemm(&g);
+}
+
+/* Product and epilogue of one strip. */
+static void linear_strip(const linear_job *job, const hs_linear_args *a, const region *at)
+{
+    alignas(64) float sums[PAIR_ROWS * STRIP], residual[STRIP];
+    multiply(job, a, at, sums);
+    for (int64_t r = 0; r < at->rows; r++) {
+        const int64_t from = (at->row + r) * a->residual.ld + at->col, to = (at->row + r) * a->out.ld + at->col;
+        const float *more = NULL;
+        if (a->residual.data && a->residual.bf16) {
+            job->kernels->pairs->widen(residual, a->residual.half + from, at->cols);
+            more = residual;
+        } else if (a->residual.data) {
+            more = a->residual.data + from;
+        }
+        float *const out = a->out.bf16 ? sums + r * STRIP : a->out.data + to;
+        job->kernels->finish(
+            out, sums + r * STRIP, a->bias ? a->bias + at->col : NULL, more, a->act, a->bf16, at->cols);
+        if (a->out.bf16)
+            job->kernels->pairs->narrow(a->out.half + to, out, 1.0f, at->cols);
     }
-    for (int64_t r = 0; r < rows; r++) {
-        job->kernels->finish(a->out.data + (row + r) * a->out.ld + col, sums + r * STRIP,
-            a->bias ? a->bias + col : NULL,
-            a->residual.data ? a->residual.data + (row + r) * a->residual.ld + col : NULL, a->act, a->bf16, cols);
-    }
+}
+
+/* Whether a kernel does all of it. */
+static bool is_whole(const hs_linear_args *a)
+{
+    return a->bf16 && a->x.bf16 && a->out.bf16 && (!a->residual.data || a->residual.bf16) && a->act != HS_ACT_GELU;
+}
+
+static void linear_whole(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
+{
+    const uint32_t *w = pairs_of(a->w, at->col);
+    const hs_pair_linear l = {.out = a->out.half + at->row * a->out.ld + at->col,
+        .x = a->x.half + at->row * a->x.ld,
+        .residual = a->residual.data ? a->residual.half + at->row * a->residual.ld + at->col : NULL,
+        .w = w,
+        .bias = a->bias ? a->bias + at->col : NULL,
+        .ldo = a->out.ld,
+        .ldx = a->x.ld,
+        .ldr = a->residual.ld,
+        .panel = HS_PANEL * panel_rows(a->w->type, a->w->in),
+        .rows = at->rows,
+        .k = a->w->in,
+        .n = at->cols,
+        .act = a->act,
+        .again = job->last[worker].columns == w};
+    job->kernels->pairs->linear(&l);
+    job->last[worker].columns = w;
 }
 
 static int64_t n_tasks(const linear_job *job, int64_t i)
@@ -142,83 +197,29 @@ static int64_t n_all_tasks(const linear_job *job)
     return n;
 }
 
+/* Neighbouring tasks share a weight's columns. */
 static void linear_task(void *context, int worker, int64_t task)
 {
     const linear_job *job = context;
     int64_t i = 0;
-    (void)worker;
     for (int64_t n = n_tasks(job, i); task >= n; n = n_tasks(job, i)) {
         task -= n;
         i++;
     }
-    const hs_mat *out = &job->a[i].out;
-    const int64_t row_tasks = hs_ceil_div_i64(out->rows, job->rows);
-    const int64_t row = task % row_tasks * job->rows,
-                  first = task / row_tasks * job->cols; /* a weight's columns are read once */
-    const int64_t rows = hs_min_i64(job->rows, out->rows - row), end = hs_min_i64(first + job->cols, out->cols);
-    const hs_pair_kernels *pairs = job->left[i] ? job->kernels->pairs : NULL;
+    const hs_linear_args *a = &job->a[i];
+    const int64_t row_tasks = hs_ceil_div_i64(a->out.rows, job->rows), first = task / row_tasks * job->cols;
+    const int64_t end = hs_min_i64(first + job->cols, a->out.cols);
+    region at = {.row = task % row_tasks * job->rows, .col = first, .cols = end - first};
+    at.rows = hs_min_i64(job->rows, a->out.rows - at.row);
+    const hs_pair_kernels *pairs = a->x.bf16 ? job->kernels->pairs : NULL;
     hs_pairs_enter(pairs);
-    for (int64_t col = first; col < end; col += STRIP)
-        linear_strip(job, i, row, rows, col, hs_min_i64(STRIP, end - col));
+    if (is_whole(a))
+        linear_whole(job, a, &at, worker);
+    for (; !is_whole(a) && at.col < end; at.col += STRIP) {
+        at.cols = hs_min_i64(STRIP, end - at.col);
+        linear_strip(job, a, &at);
+    }
     hs_pairs_leave(pairs);
-}
-
-static void pack_task(void *context, int worker, int64_t task)
-{
-    const linear_job *job = context;
-    const int64_t stride = hs_pair_stride(job->x->cols), end = hs_min_i64((task + 1) * ROWS, job->x->rows);
-    (void)worker;
-    for (int64_t r = task * ROWS; r < end; r++)
-        job->kernels->pairs->pack_left(job->packed + r * stride, job->x->data + r * job->x->ld, job->x->cols);
-}
-
-static bool is_paired(const linear_job *job, int64_t i)
-{
-    return job->kernels->pairs && job->a[i].bf16 && job->a[i].w->type == HS_BF16;
-}
-
-/* The first layer whose left side is a[i]'s too. */
-static int64_t same_left(const linear_job *job, int64_t i)
-{
-    const hs_mat *x = &job->a[i].x;
-    for (int64_t j = 0; j < i; j++) {
-        const hs_mat *other = &job->a[j].x;
-        if (is_paired(job, j) && other->data == x->data && other->rows == x->rows && other->cols == x->cols &&
-            other->ld == x->ld)
-            return j;
-    }
-    return i;
-}
-
-/* The left sides of layers of pairs, each once, in scratch. */
-static hstu_status pack_left_sides(hs_cpu *cpu, linear_job *job, hstu_error *err)
-{
-    size_t words[HS_LINEAR_MOST] = {0}, all = 0;
-    for (int64_t i = 0; i < job->n; i++) {
-        const hs_mat *x = &job->a[i].x;
-        const int64_t rows = hs_ceil_div_i64(x->rows, HS_PAIR_ROWS) * HS_PAIR_ROWS;
-        if (is_paired(job, i) && same_left(job, i) == i)
-            words[i] = (size_t)(rows * hs_pair_stride(x->cols));
-        all += words[i];
-    }
-    char *scratch = NULL;
-    if (all == 0)
-        return HSTU_OK;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, all * sizeof(uint32_t), 0, err));
-    uint32_t *next = (uint32_t *)(void *)scratch;
-    for (int64_t i = 0; i < job->n; next += words[i++]) {
-        if (!is_paired(job, i))
-            continue;
-        const int64_t same = same_left(job, i), tasks = hs_ceil_div_i64(job->a[i].x.rows, ROWS);
-        job->left[i] = same < i ? job->left[same] : next;
-        job->x = &job->a[i].x;
-        job->packed = next;
-        if (same == i && job->x->rows * job->x->cols >= PACK_ALONE)
-            hs_cpu_pool_run(cpu->pool, tasks, pack_task, job);
-        for (int64_t task = 0; same == i && job->x->rows * job->x->cols < PACK_ALONE && task < tasks; task++)
-            pack_task(job, 0, task);
-    }
-    return HSTU_OK;
 }
 
 /* So many columns a task that there are enough for the threads. */
@@ -226,19 +227,29 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     linear_job job = {.kernels = cpu->kernels, .a = a, .n = n, .rows = ROWS, .cols = COLS_MOST};
-    double work = 0;
+    double work = 0, alone = ALONE;
     for (int64_t i = 0; i < n; i++) {
         work += (double)a[i].out.rows * (double)a[i].out.cols * (double)a[i].x.cols;
-        job.rows = is_paired(&job, i) ? PAIR_ROWS : job.rows;
+        if (!a[i].x.bf16)
+            continue;
+        if (a[i].w->type != HS_BF16)
+            return hs_fail(
+                err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
+        job.rows = PAIR_ROWS;
+        alone = PAIR_ALONE;
     }
-    HS_TRY(pack_left_sides(cpu, &job, err));
+    char *scratch = NULL;
+    const size_t bytes = (size_t)cpu->base.n_threads * sizeof *job.last;
+    HS_TRY(hs_cpu_scratch(cpu, &scratch, bytes, 0, err));
+    memset(scratch, 0, bytes);
+    job.last = (read_last *)(void *)scratch;
     while (job.cols > STRIP && n_all_tasks(&job) < (int64_t)cpu->base.n_threads * TASKS_PER_THREAD)
         job.cols /= 2;
-    if (work < ALONE) {
+    if (work < alone) {
         for (int64_t task = 0; task < n_all_tasks(&job); task++)
             linear_task(&job, 0, task);
     } else {
-        hs_cpu_pool_run(cpu->pool, n_all_tasks(&job), linear_task, &job);
+        hs_cpu_pool_run_near(cpu->pool, n_all_tasks(&job), linear_task, &job);
     }
     return HSTU_OK;
 }

@@ -23,7 +23,7 @@ enum { HS_PANEL = 16 };
 typedef struct hs_gemm {
     float *c;
     const float *a;
-    const uint32_t *left; /* instead of a, in products of pairs (hs_pair_kernels) */
+    const uint16_t *left; /* instead of a, in products of bfloat16 values (hs_pair_kernels) */
     const void *b;        /* float, or pairs: uint32_t */
     char *const *page;
     size_t skip;
@@ -31,6 +31,7 @@ typedef struct hs_gemm {
     int64_t ldc, lda, ldb, panel;
     int64_t rows, k, n;
     bool accumulate;
+    bool again; /* the right side was read a moment ago: a hint */
 } hs_gemm;
 typedef void hs_gemm_fn(const hs_gemm *g);
 
@@ -58,7 +59,8 @@ typedef void hs_embed_fn(
 
 /* out[o] = act(sum[o] + bias[o]) + residual[o], o < n; bias and residual may be NULL; out may be residual or sum. With
  * `bf16` act's argument and value are rounded to bfloat16 (where there is an act), and so is the result.
- * Check: SiLU as in hs_silu_fn; GELU is erff's, ReLU exact. ReLU passes NaN on. */
+ * Check: SiLU as in hs_silu_fn; GELU |err| <= FLT_EPSILON * |z| (of -INFINITY it may be NaN, or near 0), equal bits in all
+ * instruction sets but the reference; ReLU exact. ReLU passes NaN on. */
 typedef void hs_finish_fn(
     float *out, const float *sum, const float *bias, const float *residual, hs_activation act, bool bf16, int64_t n);
 
@@ -78,34 +80,65 @@ typedef struct hs_silu_tile {
 typedef void hs_silu_fn(const hs_silu_tile *t);
 
 /* What an instruction set that multiplies bfloat16 values has beside the kernels of kernels.def; a property of its own, for its
- * sums are chains of another kind. It serves products whose left side holds bfloat16 values too. */
-enum { HS_PAIR_STEP = 32, HS_PAIR_ROWS = 16 };
+ * sums are chains of another kind. It serves products of matrices of bfloat16 values (tensor/mat.h), of which it reads whole
+ * blocks: HS_PAIR_STEP columns, and rows up to a multiple of HS_PAIR_ROWS. */
+enum { HS_PAIR_STEP = HS_MAT_BLOCK, HS_PAIR_ROWS = 16, HS_PAIR_TILE = 32 };
+
+/* out[r, o] = act(sum + bias[o]) + residual[r, o], sum as gemm has it of x [rows, k] and a packed weight; rounded as hs_finish_fn
+ * does with `bf16`. act: none, SiLU or ReLU. bias and residual may be NULL; out may be residual.
+ * Check: before SiLU's value is rounded it is within 2^-16 of the true one, relatively, + 2^-100 (of -INFINITY it may be NaN). */
+typedef struct hs_pair_linear {
+    uint16_t *out;
+    const uint16_t *x, *residual;
+    const uint32_t *w; /* panel p begins at w + p * panel */
+    const float *bias;
+    int64_t ldo, ldx, ldr, panel;
+    int64_t rows, k, n;
+    hs_activation act;
+    bool again; /* the thread read these columns of the weight a moment ago: a hint */
+} hs_pair_linear;
+
+/* Weights of attention: of scores->rows <= HS_PAIR_TILE rows for scores->n tokens, whose keys are the right side of `scores`,
+ *   out[r, j] = silu(alpha * sum + bias[r, j])
+ * rounded, in the columns that row r sees, the first min(n, n_first + r); 0 in the others up to a multiple of HS_PAIR_STEP.
+ * scores: left, lda, right side, rows, k, n; the keys of the last HS_PANEL tokens are readable whatever they hold. Where
+ * they lie in pages, page_n is a multiple of HS_PAIR_STEP. Precision as in hs_pair_linear. */
+typedef struct hs_pair_weights {
+    hs_gemm scores;
+    uint16_t *out;
+    const float *bias; /* [rows, n], or NULL */
+    int64_t ldo, ldb, n_first;
+    float alpha;
+} hs_pair_weights;
+
+/* sum[o] += w * v[o], w = silu(alpha * (q . k)) rounded; dqk and dv elements. q . k is summed in 16 lanes, in an order that
+ * depends on dqk alone. */
+typedef struct hs_pair_own {
+    float *sum;
+    const uint16_t *q, *k, *v;
+    int64_t dqk, dv;
+    float alpha;
+} hs_pair_own;
+
 typedef struct hs_pair_kernels {
-    int row_tile; /* as in hs_cpu_kernels */
-    /* dst [ceil(n / 32) * 16] = the pairs of x, n bfloat16 values, zeros behind. Denormals may become 0: the products
-     * take them for 0. */
-    void (*pack_left)(uint32_t *dst, const float *x, int64_t n);
-    /* The tile's weights, rounded, as rows of a left side: left [rows, lda], zeros up to a multiple of 32 columns and where a row
-     * does not see. x stays. Check: what is rounded is within 2^-16 of silu's result, relatively, + 2^-100. */
-    void (*silu_left)(uint32_t *left, int64_t lda, const hs_silu_tile *t);
-    /* hs_gemm_bf16_fn's sum, where a(i, t) stands in left[i * lda + t / 2] as pack_left puts it; lda in words. left is
-     * readable, whatever it holds, for rows up to a multiple of HS_PAIR_ROWS. page_k is a multiple of HS_PAIR_STEP, and
+    /* dst[j] = scale * x[j] + 0 rounded to the nearest even; denormals may become 0. */
+    void (*narrow)(uint16_t *dst, const float *x, float scale, int64_t n);
+    void (*widen)(float *dst, const uint16_t *x, int64_t n);
+    void (*add)(float *to, const float *x, int64_t n);                                /* to[j] += x[j] */
+    void (*zip)(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n); /* as hs_pair_bf16_fn */
+    /* hs_gemm_bf16_fn's sum, where a(i, t) stands in left[i * lda + t]. page_k is a multiple of HS_PAIR_STEP, and
      * only there may a sum be cut. A zero has either sign. Bits depend on nothing but the instruction set:
      * avx512bf16: one chain, two fused multiply-adds a pair, the odd element first; denormals count as 0.
      * amx: of each HS_PAIR_STEP elements one chain of the even ones and one of the odd ones, begun at 0; to what is there
      * their sum is added; denormals count as 0.
      * Check: |err| <= k * FLT_EPSILON / 2 * sum |a b| + what was flushed, and bitwise against a model of the instruction. */
     void (*gemm)(const hs_gemm *g);
-    /* A thread enters before it calls gemm, and leaves behind it; each may be NULL. */
+    void (*linear)(const hs_pair_linear *l);
+    void (*weights)(const hs_pair_weights *w);
+    void (*own)(const hs_pair_own *o);
+    /* A thread enters before it calls gemm, linear or weights, and leaves behind them; each may be NULL. */
     void (*enter)(void), (*leave)(void);
 } hs_pair_kernels;
-
-/* Words from one row of a left side to the next: whole cache lines, and an odd number of them, so that rows that are read
- * together lie in different sets of the cache. */
-static inline int64_t hs_pair_stride(int64_t k)
-{
-    return ((k + HS_PAIR_STEP - 1) / HS_PAIR_STEP | 1) * (HS_PAIR_STEP / 2);
-}
 
 /* out[j] = position[j] + time[bucket[j]], j < n: one rounding, so equal in every instruction set. */
 typedef void hs_bias_row_fn(float *out, const float *position, const float *time, const uint8_t *bucket, int64_t n);
@@ -140,19 +173,24 @@ typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, boo
 
 typedef struct hs_cpu_kernels {
     const char *isa;
-    int row_tile;                 /* rows of gemm's register tile: the best number of rows to call it with */
-    const hs_pair_kernels *pairs; /* or NULL */
+    int row_tile;                          /* rows of gemm's register tile: the best number of rows to call it with */
+    const hs_pair_kernels *pairs;          /* or NULL */
+    const struct hs_score_kernels *scores; /* or NULL; cpu_score.h */
 #define X(slot) hs_##slot##_fn *slot;
 #include "device/cpu/kernels.def"
 #undef X
 } hs_cpu_kernels;
 
-#define X(slot) hs_##slot##_fn hs_##slot##_ref, hs_##slot##_avx2, hs_##slot##_avx512;
+#define X(slot) hs_##slot##_fn hs_##slot##_ref, hs_##slot##_avx2, hs_##slot##_avx512, hs_##slot##_neon;
 #include "device/cpu/kernels.def"
 #undef X
 extern const hs_pair_kernels hs_pairs_avx512bf16, hs_pairs_amx;
-void hs_pack_left_avx512bf16(uint32_t *dst, const float *x, int64_t n);
-void hs_silu_left_avx512bf16(uint32_t *left, int64_t lda, const hs_silu_tile *t);
+/* Those of both. */
+void hs_narrow_avx512bf16(uint16_t *dst, const float *x, float scale, int64_t n);
+void hs_widen_avx512bf16(float *dst, const uint16_t *x, int64_t n);
+void hs_add_avx512bf16(float *to, const float *x, int64_t n);
+void hs_zip_avx512bf16(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n);
+void hs_own_avx512bf16(const hs_pair_own *o);
 
 /* Instruction sets this build knows, worst first: ref, then what the architecture has. NULL past the last. */
 const hs_cpu_kernels *hs_cpu_kernels_at(int i);

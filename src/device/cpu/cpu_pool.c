@@ -32,6 +32,7 @@ struct hs_cpu_pool {
     bool spins; /* every thread can have a processor */
     pthread_t *thread;
     struct worker *worker;
+    struct part *part;     /* [n_threads] */
     pthread_mutex_t mutex; /* of `wake` and `finished` */
     pthread_cond_t wake, finished;
     _Alignas(64) _Atomic uint64_t state; /* region << LEFT_BITS | its tasks that nobody has taken */
@@ -42,6 +43,12 @@ struct hs_cpu_pool {
     _Alignas(64) _Atomic int n_asleep;
     _Atomic bool caller_asleep, closing;
 };
+
+/* The next task of one part of a region whose threads have parts of their own. */
+typedef struct part {
+    _Alignas(64) _Atomic int64_t next;
+    int64_t end;
+} part;
 
 typedef struct worker {
     hs_cpu_pool *pool;
@@ -140,7 +147,8 @@ hstu_status hs_cpu_pool_open(hs_cpu_pool **out, int threads, hstu_error *err)
     pthread_cond_init(&pool->finished, NULL);
     pool->thread = hs_calloc((size_t)threads, sizeof *pool->thread);
     pool->worker = hs_calloc((size_t)threads, sizeof *pool->worker);
-    if (!pool->thread || !pool->worker) {
+    pool->part = hs_alloc_aligned((size_t)threads, sizeof *pool->part);
+    if (!pool->thread || !pool->worker || !pool->part) {
         hs_cpu_pool_close(pool);
         return hs_fail_nomem(err, (size_t)threads * sizeof *pool->worker, "the thread pool");
     }
@@ -167,6 +175,7 @@ void hs_cpu_pool_close(hs_cpu_pool *pool)
     pthread_cond_destroy(&pool->finished);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
+    hs_free(pool->part);
     hs_free(pool->worker);
     hs_free(pool->thread);
     hs_free(pool);
@@ -195,4 +204,41 @@ void hs_cpu_pool_run(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, voi
         pthread_cond_wait(&pool->finished, &pool->mutex);
     atomic_store(&pool->caller_asleep, false);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+typedef struct near_region {
+    hs_cpu_pool *pool;
+    hs_cpu_task_fn *fn;
+    void *ctx;
+} near_region;
+
+/* The worker's part, then what others have not begun of theirs. */
+static void near_task(void *context, int number, int64_t first)
+{
+    const near_region *r = context;
+    const int n = r->pool->n_threads;
+    for (int i = 0; i < n; i++) {
+        part *p = &r->pool->part[(first + i) % n];
+        for (;;) {
+            const int64_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+            if (task >= p->end)
+                break;
+            r->fn(r->ctx, number, task);
+        }
+    }
+}
+
+void hs_cpu_pool_run_near(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx)
+{
+    near_region r = {.pool = pool, .fn = fn, .ctx = ctx};
+    const int64_t n = pool->n_threads;
+    if (n_tasks <= n) {
+        hs_cpu_pool_run(pool, n_tasks, fn, ctx);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        atomic_store_explicit(&pool->part[i].next, n_tasks * i / n, memory_order_relaxed);
+        pool->part[i].end = n_tasks * (i + 1) / n;
+    }
+    hs_cpu_pool_run(pool, n, near_task, &r);
 }

@@ -15,5 +15,8 @@ void hs_cpu_pool_close(hs_cpu_pool *pool); /* NULL is fine */
  * all are done. */
 typedef void hs_cpu_task_fn(void *ctx, int worker, int64_t task);
 void hs_cpu_pool_run(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx);
+/* The same, but each thread begins with a run of neighbouring tasks, and takes others' when it is through with its own: for tasks
+ * whose neighbours read the same. */
+void hs_cpu_pool_run_near(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx);
 
 #endif

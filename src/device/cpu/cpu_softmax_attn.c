@@ -6,8 +6,12 @@
 
 #include <string.h>
 
-/* Rows of a task: a multiple of the row tiles 4, 6, 8 and 12; a larger tile is a task. */
-enum { CHUNK = 24 };
+/* Rows of a task: many share what is read of keys and values, as long as their scores fit into the cache beside it, but
+ * threads must end together. Multiples of the row tiles 4, 6, 8 and 12; at least a row tile. */
+enum { CHUNK_MOST = 96, CHUNK_LEAST = 24, SCORES_MOST = 1 << 18, TASKS_PER_THREAD = 3 };
+
+/* Tokens of a block: keys of which a row tile skips what it does not see; values that stay in the second cache. */
+enum { KEYS = 32, VALUES = 256 };
 
 typedef struct softmax_job {
     hs_attn_job attn;
@@ -34,43 +38,107 @@ static void weigh_row(const softmax_job *job, float *score, float *bias, int64_t
     memset(score + token + 1, 0, (size_t)(end - token - 1) * sizeof *score);
 }
 
+/* The end of a block of about `most` tokens: whole pages, or a part of one. */
+static int64_t block_end(const softmax_job *job, int64_t first, int64_t most)
+{
+    const int64_t page = job->attn.kv->shape.page_tokens, left = page - first % page;
+    return page < most ? first + most / page * page : first + (most < left ? most : left);
+}
+
+/* A run of a user's rows: row `row` is token before + row of `history`. */
+typedef struct softmax_rows {
+    int64_t user, head, first, end; /* rows */
+    int64_t before, row;            /* `row`: of the first one in q and out */
+} softmax_rows;
+
+/* Scores of all rows against n_keys tokens. Row tiles in front of a block do not see it. */
+static void score_rows(const softmax_job *job, const softmax_rows *r, int64_t n_keys, float *score, uint16_t *left)
+{
+    const hs_attn_job *attn = &job->attn;
+    hs_gemm all = hs_attn_queries(attn, r->row, r->end - r->first, r->head);
+    all.c = score;
+    all.ldc = job->score_ld;
+    hs_attn_pack_left(attn, &all, attn->kv->shape.dqk, left);
+    for (int64_t first = 0, stop; first < n_keys; first = stop) {
+        const int64_t hidden = job->padded_n ? 0 : first - r->before - r->first;
+        const int64_t skip = hidden > 0 ? hidden / attn->row_tile * attn->row_tile : 0;
+        hs_gemm g = all;
+        stop = hs_min_i64(block_end(job, first, KEYS), n_keys);
+        g.rows -= skip;
+        g.c += skip * g.ldc + first;
+        if (g.left)
+            g.left += skip * g.lda;
+        else
+            g.a += skip * g.lda;
+        hs_attn_dot_keys(attn, r->user, r->head, first, stop, g);
+    }
+}
+
+/* The values of all rows' tokens by their weights. A block of tokens stays in the cache until every row tile has read it. */
+static void add_values(const softmax_job *job, const softmax_rows *r, const float *score, uint16_t *left)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t tile = attn->row_tile;
+    for (int64_t first = 0, stop; first < r->before + r->end; first = stop) {
+        stop = block_end(job, first, VALUES);
+        for (int64_t row = r->first; row < r->end; row += tile) {
+            const int64_t rows = hs_min_i64(tile, r->end - row), end = hs_min_i64(stop, r->before + row + rows);
+            hs_gemm sums = hs_attn_sums(attn, r->row + row - r->first, rows, r->head);
+            if (end <= first)
+                continue;
+            sums.a = score + (row - r->first) * job->score_ld + first;
+            sums.lda = job->score_ld;
+            sums.accumulate = first > 0;
+            hs_attn_pack_left(attn, &sums, end - first, left);
+            hs_attn_add_values(attn, r->user, r->head, first, end, sums);
+        }
+    }
+}
+
 static void softmax_task(void *context, int worker, int64_t index)
 {
     const softmax_job *job = context;
     const hs_attn_job *attn = &job->attn;
-    const int64_t n_heads = attn->kv->shape.n_heads, head = index % n_heads;
+    const int64_t n_heads = attn->kv->shape.n_heads;
     const hs_user_task *task = &attn->tasks[index / n_heads];
-    const int64_t user = task->user, base = attn->users->offset[user];
-    const int64_t before = attn->history[user] - hs_user_rows(attn->users, user); /* row r is token before + r */
-    const int64_t end = before + task->end, n_keys = job->padded_n ? attn->history[user] : end;
+    const int64_t user = task->user;
+    const softmax_rows r = {.user = user,
+        .head = index % n_heads,
+        .first = task->first,
+        .end = task->end,
+        .before = attn->history[user] - hs_user_rows(attn->users, user),
+        .row = attn->users->offset[user] + task->first};
+    const int64_t end = r.before + r.end, n_keys = job->padded_n ? attn->history[user] : end;
     float *bias = (float *)(void *)(attn->scratch + (size_t)worker * attn->each);
     float *score = bias + job->score_ld;
-    uint32_t *left = (uint32_t *)(void *)(score + job->chunk * job->score_ld);
-    hs_gemm scores = hs_attn_queries(attn, base + task->first, task->end - task->first, head);
-    scores.c = score;
-    scores.ldc = job->score_ld;
+    uint16_t *left = (uint16_t *)(void *)(score + job->chunk * job->score_ld);
     hs_pairs_enter(attn->pairs);
-    hs_attn_pack_left(attn, &scores, attn->kv->shape.dqk, left);
-    hs_attn_dot_keys(attn, user, head, 0, n_keys, scores);
-    for (int64_t row = task->first; row < task->end; row++)
-        weigh_row(job, score + (row - task->first) * job->score_ld, bias, user, row, before + row, n_keys, end);
-    const int64_t tile = attn->row_tile;
-    for (int64_t row = task->first; row < task->end; row += tile) {
-        const int64_t rows = hs_min_i64(tile, task->end - row);
-        hs_gemm sums = hs_attn_sums(attn, base + row, rows, head);
-        sums.a = score + (row - task->first) * job->score_ld;
-        sums.lda = job->score_ld;
-        hs_attn_pack_left(attn, &sums, before + row + rows, left);
-        hs_attn_add_values(attn, user, head, 0, before + row + rows, sums);
-        for (int64_t r = 0; job->bf16 && r < rows; r++)
-            attn->kernels->round_bf16(sums.c + r * sums.ldc, 1.0f, sums.n);
-    }
+    score_rows(job, &r, n_keys, score, left);
+    for (int64_t row = r.first; row < r.end; row++)
+        weigh_row(job, score + (row - r.first) * job->score_ld, bias, user, row, r.before + row, n_keys, end);
+    add_values(job, &r, score, left);
     hs_pairs_leave(attn->pairs);
+    for (int64_t row = 0; job->bf16 && row < r.end - r.first; row++) {
+        const hs_gemm sums = hs_attn_sums(attn, r.row + row, 1, r.head);
+        attn->kernels->round_bf16(sums.c, 1.0f, sums.n);
+    }
 }
 
-hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
+static void choose_chunk(softmax_job *job, int n_threads)
 {
-    hs_cpu *cpu = (hs_cpu *)dev;
+    const hs_attn_job *attn = &job->attn;
+    const int64_t want = n_threads > 1 ? (int64_t)TASKS_PER_THREAD * n_threads : 0, n_heads = attn->kv->shape.n_heads;
+    int64_t chunk = CHUNK_MOST;
+    while (chunk > CHUNK_LEAST &&
+           (chunk * job->score_ld > SCORES_MOST || hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < want))
+        chunk /= 2;
+    if (chunk < attn->row_tile || hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < want)
+        chunk = attn->row_tile;
+    job->chunk = chunk;
+}
+
+static hstu_status softmax_attn(hs_cpu *cpu, const hs_softmax_attn_args *a, hstu_error *err)
+{
     int64_t width = a->padded_n;
     for (int64_t b = 0; b < a->users.n_users; b++) {
         if (hs_user_rows(&a->users, b) > 0 && a->history[b] > width)
@@ -81,11 +149,25 @@ hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, h
         .padded_n = a->padded_n,
         .bf16 = a->bf16,
         .score_ld = hs_ceil_div_i64(width, HS_PANEL) * HS_PANEL};
-    job.chunk = job.attn.row_tile > CHUNK ? job.attn.row_tile : CHUNK;
+    choose_chunk(&job, cpu->base.n_threads);
     const int64_t most = width > a->kv.shape.dqk ? width : a->kv.shape.dqk;
     size_t floats = 0;
     if (!hs_mul_size((size_t)job.score_ld, (size_t)job.chunk + 1, &floats) ||
-        !hs_add_size(floats, job.attn.pairs ? hs_attn_left_words(job.chunk, most) : 0, &floats))
+        !hs_add_size(floats, job.attn.pairs ? hs_attn_left_elements(job.chunk, most) / 2 : 0, &floats))
         return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
     return hs_attn_run(cpu, &job.attn, job.chunk, floats, a->kv.shape.n_heads, softmax_task, &job, err);
+}
+
+hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, hstu_error *err)
+{
+    hs_cpu *cpu = (hs_cpu *)dev;
+    const hs_mat mat[] = {a->q, a->out};
+    hs_mat wide[2];
+    HS_TRY(hs_cpu_widen(cpu, wide, mat, 2, err));
+    hs_softmax_attn_args widened = *a;
+    widened.q = wide[0];
+    widened.out = wide[1];
+    HS_TRY(softmax_attn(cpu, &widened, err));
+    hs_cpu_narrow(cpu, &a->out, &wide[1]);
+    return HSTU_OK;
 }

@@ -1,42 +1,18 @@
-/* Exact top-k and ranks over the whole item table. The candidates are split among threads; each thread streams its part
- * in tiles: pack a tile of rows, multiply with all queries by the gemm kernel, leave out what was seen, keep the best k
- * per query in a heap. A score is one chain over D whatever its tile, so its bits depend on query and item alone, and
- * the best k under the total order (score descending, id ascending) do not depend on how the candidates were split. */
+/* Exact top-k and ranks over an item table that is read once for all queries. A task scores a part of the candidates with a group
+ * of queries, a tile of items at a time, leaves out what was seen, and keeps the best k of each query in a heap; few scores pass
+ * the comparison with the worst that is kept. A score's bits depend on query and item alone, and the best k under the total order
+ * (score descending, id ascending) do not depend on how queries and candidates were split. */
 #include "device/cpu/cpu_topk.h"
-#include "base/alloc.h"
 #include "base/error.h"
+#include "base/half.h"
 #include "device/cpu/cpu_int.h"
+#include "device/cpu/cpu_topk_int.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
-enum { TILE_MAX = 256, TILE_FLOATS = 1 << 16 };
-
-/* State of one (part, query). */
-typedef struct query_state {
-    int64_t n_best, n_before; /* entries in the heap; candidates that come before the target */
-    int64_t seen;             /* next index into seen[] */
-} query_state;
-
-typedef struct topk_job {
-    const hs_cpu_kernels *kernels;
-    const hs_topk_args *a;
-    int64_t k; /* at most the number of candidates */
-    int64_t n_parts, tile;
-    hs_scored *best;     /* [n_parts, n, k] */
-    query_state *state;  /* [n_parts, n] */
-    float *target_score; /* [n]; NaN: rank 0 */
-    char *scratch;       /* of worker 0: panels [tile, D], scores [row_tile, tile], norms and biases [tile] */
-    size_t each;
-} topk_job;
-
-static int64_t id_at(const hs_topk_args *a, int64_t index)
-{
-    return a->candidate ? a->candidate[index] : a->first + index;
-}
-
-/* The first index in begin .. end whose id is >= id. */
-static int64_t lower_bound(const int64_t *ids, int64_t begin, int64_t end, int64_t id)
+int64_t hs_topk_lower_bound(const int64_t *ids, int64_t begin, int64_t end, int64_t id)
 {
     while (begin < end) {
         const int64_t middle = begin + (end - begin) / 2;
@@ -48,19 +24,12 @@ static int64_t lower_bound(const int64_t *ids, int64_t begin, int64_t end, int64
     return begin;
 }
 
-/* Candidates among begin .. end - 1 with a smaller id. */
-static int64_t candidates_below(const hs_topk_args *a, int64_t begin, int64_t end, int64_t id)
+/* Candidates with a smaller id: the place of `id` if it is one. */
+static int64_t candidates_below(const hs_topk_args *a, int64_t id)
 {
     if (a->candidate)
-        return lower_bound(a->candidate, begin, end, id) - begin;
-    const int64_t from = a->first + begin, to = a->first + end;
-    return id <= from ? 0 : (id < to ? id : to) - from;
-}
-
-static bool is_candidate(const hs_topk_args *a, int64_t id)
-{
-    const int64_t at = candidates_below(a, 0, a->n_candidates, id);
-    return at < a->n_candidates && id_at(a, at) == id;
+        return hs_topk_lower_bound(a->candidate, 0, a->n_candidates, id);
+    return id <= a->first ? 0 : hs_min_i64(id - a->first, a->n_candidates);
 }
 
 static bool is_seen(const hs_topk_args *a, int64_t query, int64_t id)
@@ -68,226 +37,366 @@ static bool is_seen(const hs_topk_args *a, int64_t query, int64_t id)
     if (!a->seen)
         return false;
     const int64_t end = a->seen_offset[query + 1];
-    const int64_t at = lower_bound(a->seen, a->seen_offset[query], end, id);
+    const int64_t at = hs_topk_lower_bound(a->seen, a->seen_offset[query], end, id);
     return at < end && a->seen[at] == id;
 }
 
-/* The target's score comes from the kernels that score the candidates, so that equality is exact. */
-static void target_task(void *context, int worker, int64_t query)
+/* Pieces of a product by gemm: whole register tiles of all instruction sets; queries of such a depth stay in the nearest cache. */
+enum { PIECE_ROWS = 24, PIECE_DEPTH = 128, LINE = 64 };
+
+/* ---- items and queries ---------------------------------------------------------------------------------------------------- */
+
+static void copy_row(const topk_job *job, char *dst, int64_t id)
 {
-    const topk_job *job = context;
-    const hs_topk_args *a = job->a;
-    const int64_t id = a->target[query], d = a->query.cols;
-    float score = NAN;
-    if (is_candidate(a, id) && !is_seen(a, query, id)) {
-        float *panel = (float *)(void *)(job->scratch + (size_t)worker * job->each);
-        const float *row[HS_PANEL] = {a->table + id * d};
-        job->kernels->pack_panel(panel, row, 1, d);
-        const hs_gemm g = {.c = &score,
-            .ldc = 1,
-            .a = a->query.data + query * a->query.ld,
-            .lda = a->query.ld,
-            .b = panel,
-            .ldb = HS_PANEL,
-            .panel = HS_PANEL * d,
-            .rows = 1,
-            .k = d,
-            .n = 1};
-        job->kernels->gemm(&g);
-        job->kernels->scale(&score, a->inv_norm ? a->inv_norm + id : NULL, a->bias ? a->bias + id : NULL, 1);
-    }
-    job->target_score[query] = score;
+    const char *row = (const char *)job->a->table + id * job->row_bytes;
+    if (job->widen)
+        job->kernels->embed((float *)(void *)dst, row, HS_BF16, 1.0f, NULL, false, job->a->query.cols);
+    else
+        memcpy(dst, row, (size_t)job->row_bytes);
 }
 
-static int64_t count_above(const topk_job *job, const float *score, int64_t n, float t, bool or_equal)
+/* The rows of candidates begin .. begin + n - 1 as kernels want them: in the table if they lie there in one piece. */
+static const char *tile_rows(const topk_job *job, const topk_room *room, int64_t begin, int64_t n)
 {
-    uint64_t mask[TILE_MAX / 64];
+    const hs_topk_args *a = job->a;
+    const int64_t id = hs_topk_id(a, begin);
+    if (!job->widen && hs_topk_id(a, begin + n - 1) - id == n - 1)
+        return (const char *)a->table + id * job->row_bytes;
+    for (int64_t j = 0; j < n; j++)
+        copy_row(job, room->rows + j * job->stride, hs_topk_id(a, begin + j));
+    return room->rows;
+}
+
+static void pack_query(const topk_job *job, char *block, const float *x, int64_t lane)
+{
+    const int64_t d = job->a->query.cols, width = job->width;
+    float *const words = (float *)(void *)block;
+    uint16_t *const halves = (uint16_t *)(void *)block;
+    if (job->scores->pairs && job->a->table_type == HS_BF16) {
+        for (int64_t t = 0; t < d; t++)
+            halves[(t / 2 * width + lane) * 2 + t % 2] = hs_f32_to_bf16(x[t]);
+    } else if (job->a->table_type == HS_BF16) {
+        for (int64_t t = 0; t < d; t++)
+            words[t * width + lane] = hs_bf16_to_f32(hs_f32_to_bf16(x[t]));
+    } else {
+        for (int64_t t = 0; t < d; t++)
+            words[t * width + lane] = x[t];
+    }
+}
+
+/* By gemm, in pieces, so that what is read next comes in the meantime. */
+static void multiply(const topk_job *job, const hs_score_tile *t)
+{
+    const char *ahead = t->ahead, *const end = ahead ? ahead + t->n_items * t->ahead_stride : NULL;
+    for (int64_t from = 0; from < t->d; from += PIECE_DEPTH) {
+        const int64_t depth = hs_min_i64(PIECE_DEPTH, t->d - from);
+        for (int64_t row = 0; row < t->n_items; row += PIECE_ROWS) {
+            const int64_t rows = hs_min_i64(PIECE_ROWS, t->n_items - row);
+            const char *const enough = ahead ? ahead + rows * depth * t->ahead_stride / t->d : NULL;
+            for (; ahead < enough && ahead < end; ahead += LINE)
+                __builtin_prefetch(ahead, 0, 2);
+            job->kernels->gemm(&(hs_gemm){.c = t->score + row * t->ld,
+                .ldc = t->ld,
+                .a = (const float *)(const void *)((const char *)t->item + row * t->stride) + from,
+                .lda = t->stride / (int64_t)sizeof(float),
+                .b = (const float *)t->query + from * HS_PANEL,
+                .ldb = HS_PANEL,
+                .panel = job->block_bytes / (int64_t)sizeof(float),
+                .rows = rows,
+                .k = depth,
+                .n = t->n * HS_SCORE_BLOCK,
+                .accumulate = from > 0});
+        }
+    }
+}
+
+/* Scores of n items with the blocks from `block` on: for few queries score[q * tile + j], else score[j * 16 n_blocks + ...]. */
+static void score(const topk_job *job, const topk_room *room, const char *item, int64_t n, int64_t block, int n_blocks,
+    const char *ahead)
+{
+    const int64_t d = job->a->query.cols;
+    const hs_score_tile t = {.score = room->score,
+        .ld = job->few ? job->tile : n_blocks * HS_SCORE_BLOCK,
+        .item = item,
+        .stride = job->stride,
+        .query = room->query + block * job->block_bytes,
+        .n_items = n,
+        .d = d,
+        .n = job->few ? (int)job->a->query.rows : n_blocks,
+        .ahead = ahead,
+        .ahead_stride = job->row_bytes};
+    if (job->few) {
+        job->few(&t);
+    } else if (job->many) {
+        job->many(&t);
+    } else {
+        multiply(job, &t);
+    }
+}
+
+/* ---- what is kept --------------------------------------------------------------------------------------------------------- */
+
+static void take(const topk_part *p, int64_t query, float *worst, int64_t id, float x)
+{
+    query_state *s = &p->state[query];
+    hs_scored *best = p->best + query * p->keep;
+    if (isnan(x))
+        return;
+    if (s->n_best < p->keep)
+        hs_scored_push(best, s->n_best++, (hs_scored){.id = id, .score = x});
+    else if (x > best[0].score) /* its id is larger than all before */
+        hs_scored_replace_worst(best, s->n_best, (hs_scored){.id = id, .score = x});
+    if (s->n_best == p->keep && !(p->room.floor[query] > best[0].score))
+        *worst = best[0].score;
+}
+
+static float next_below(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = x > 0.0f ? bits - 1 : x < 0.0f ? bits + 1 : INT32_MIN + 1;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Scores that are equal to the bound are wanted: their ids may be smaller. */
+static void learn_bounds(const topk_job *job, const topk_part *p)
+{
+    for (int64_t q = 0; q < p->n; q++) {
+        const float bound = atomic_load_explicit(&job->bound[p->first + q], memory_order_relaxed);
+        if (!(bound > -INFINITY))
+            continue;
+        const float floor = next_below(bound), worst = p->room.worst[q];
+        p->room.floor[q] = floor;
+        p->room.worst[q] = worst > floor ? worst : floor;
+    }
+}
+
+static void tell_bounds(const topk_job *job, const topk_part *p)
+{
+    for (int64_t q = 0; q < p->n; q++) {
+        if (job->k == 0 || p->state[q].n_best < job->k)
+            continue;
+        const float worst = p->best[q * p->keep].score;
+        float bound = atomic_load_explicit(&job->bound[p->first + q], memory_order_relaxed);
+        while (worst > bound && !atomic_compare_exchange_weak_explicit(&job->bound[p->first + q], &bound, worst,
+                                    memory_order_relaxed, memory_order_relaxed)) {}
+    }
+}
+
+/* Marks the scores of seen items of the tile: no number is ever kept or counted. */
+static void hide_seen(
+    const topk_job *job, query_state *s, int64_t query, float *x, int64_t ld, int64_t begin, int64_t n)
+{
+    const hs_topk_args *a = job->a;
+    const int64_t last = hs_topk_id(a, begin + n - 1), end = a->seen_offset[query + 1];
+    for (; s->seen < end && a->seen[s->seen] <= last; s->seen++) {
+        const int64_t id = a->seen[s->seen];
+        const int64_t at =
+            a->candidate ? hs_topk_lower_bound(a->candidate, begin, begin + n, id) - begin : id - a->first - begin;
+        if (at >= 0 && at < n && hs_topk_id(a, begin + at) == id)
+            x[at * ld] = NAN;
+    }
+}
+
+static void place_targets(const topk_room *room, int64_t first, int64_t n, int64_t begin, int64_t tile)
+{
+    for (int64_t q = first; q < first + n; q++) {
+        const int64_t at = room->target_index[q] - begin;
+        room->target_at[q] = (int32_t)(at < 0 ? 0 : at > tile ? tile : at);
+    }
+}
+
+/* Scores of n items with a block, from item `at` of the tile on: those that may be kept, and those in front of targets. */
+static void use_items(
+    const topk_job *job, const topk_part *p, float *x, int64_t ld, int64_t first, int64_t id_at, int64_t at, int64_t n)
+{
+    const topk_room *room = &p->room;
+    const hs_score_filter f = {.score = x + at * ld,
+        .ld = ld,
+        .norm = job->a->inv_norm ? room->norm + at : NULL,
+        .bias = job->a->bias ? room->bias + at : NULL,
+        .first = at,
+        .n = n,
+        .worst = room->worst + first,
+        .hit = room->hit,
+        .target = job->a->target ? room->target + first : NULL,
+        .target_at = room->target_at + first,
+        .before = room->before + first};
+    job->scores->filter(&f);
+    for (int64_t j = 0; p->keep > 0 && j < n; j += 4) {
+        uint64_t hits;
+        memcpy(&hits, room->hit + j, sizeof hits);
+        for (; hits; hits &= hits - 1) {
+            const int64_t bit = __builtin_ctzll(hits), q = first + bit % 16, item = at + j + bit / 16;
+            if (q < p->n)
+                take(p, q, &room->worst[q], hs_topk_id(job->a, id_at + item), x[item * ld + bit % 16]);
+        }
+    }
+}
+
+static bool has_room(const topk_part *p, int64_t first, int64_t n)
+{
+    for (int64_t q = first; q < first + n; q++) {
+        if (p->state[q].n_best < p->keep && isnan(p->room.worst[q]))
+            return true;
+    }
+    return false;
+}
+
+/* A block's scores, items by rows. While heaps fill, the worst that is kept soon changes: it is asked for often. */
+static void use_block(
+    const topk_job *job, const topk_part *p, float *x, int64_t ld, int64_t first, int64_t begin, int64_t n)
+{
+    const topk_room *room = &p->room;
+    const int64_t lanes = hs_min_i64(HS_SCORE_BLOCK, p->n - first);
+    const int64_t step = has_room(p, first, lanes) ? HS_SCORE_ITEMS : n;
+    for (int64_t q = 0; job->a->seen && q < lanes; q++)
+        hide_seen(job, &p->state[first + q], p->first + first + q, x + q, ld, begin, n);
+    if (job->a->target)
+        place_targets(room, first, HS_SCORE_BLOCK, begin, n);
+    for (int64_t at = 0; at < n; at += step)
+        use_items(job, p, x, ld, first, begin, at, hs_min_i64(step, n - at));
+    for (int64_t q = first; job->a->target && q < first + lanes; q++) {
+        p->state[q].n_before += room->before[q];
+        room->before[q] = 0;
+    }
+}
+
+static int64_t count_above(const topk_job *job, const float *x, int64_t n, float t, bool or_equal)
+{
+    uint64_t mask[HS_TOPK_TILE / 64];
     int64_t count = 0;
-    job->kernels->above(mask, score, n, t, or_equal);
+    job->kernels->above(mask, x, n, t, or_equal);
     for (int64_t w = 0; w < (n + 63) / 64; w++)
         count += __builtin_popcountll(mask[w]);
     return count;
 }
 
-/* Takes the candidates begin .. begin + n - 1 into the heap. Their ids are larger than all before, so a score that only
- * equals the worst kept one loses. */
-static void keep_best(
-    const topk_job *job, hs_scored *best, query_state *s, const float *score, int64_t begin, int64_t n)
+/* One query's scores, where few are asked for. */
+static void use_row(const topk_job *job, const topk_part *p, float *x, int64_t query, int64_t begin, int64_t n)
 {
-    int64_t j = 0;
-    for (; j < n && s->n_best < job->k; j++) {
-        if (!isnan(score[j]))
-            hs_scored_push(best, s->n_best++, (hs_scored){.id = id_at(job->a, begin + j), .score = score[j]});
+    const topk_room *room = &p->room;
+    uint64_t mask[HS_TOPK_TILE / 64];
+    if (job->a->seen)
+        hide_seen(job, &p->state[query], p->first + query, x, 1, begin, n);
+    if (job->a->inv_norm || job->a->bias)
+        job->kernels->scale(x, job->a->inv_norm ? room->norm : NULL, job->a->bias ? room->bias : NULL, n);
+    if (job->a->target) {
+        place_targets(room, query, 1, begin, n);
+        const int64_t below = room->target_at[query];
+        const float t = room->target[query];
+        p->state[query].n_before +=
+            count_above(job, x, below, t, true) + count_above(job, x + below, n - below, t, false);
     }
-    if (j == n)
+    int64_t j = 0;
+    for (; j < n && p->keep > 0 && isnan(room->worst[query]); j++)
+        take(p, query, &room->worst[query], hs_topk_id(job->a, begin + j), x[j]);
+    if (j == n || p->keep == 0)
         return;
-    uint64_t mask[TILE_MAX / 64];
-    job->kernels->above(mask, score + j, n - j, best[0].score, false);
+    job->kernels->above(mask, x + j, n - j, room->worst[query], false);
     for (int64_t w = 0; w < (n - j + 63) / 64; w++) {
         for (uint64_t bits = mask[w]; bits; bits &= bits - 1) {
             const int64_t at = j + w * 64 + __builtin_ctzll(bits);
-            if (score[at] > best[0].score)
-                hs_scored_replace_worst(
-                    best, s->n_best, (hs_scored){.id = id_at(job->a, begin + at), .score = score[at]});
+            take(p, query, &room->worst[query], hs_topk_id(job->a, begin + at), x[at]);
         }
     }
 }
 
-/* One query's scores of the candidates begin .. begin + n - 1. */
-static void use_scores(const topk_job *job, int64_t part, int64_t query, float *score, int64_t begin, int64_t n)
-{
-    const hs_topk_args *a = job->a;
-    query_state *s = &job->state[part * a->query.rows + query];
-    if (a->seen) {
-        const int64_t last = id_at(a, begin + n - 1), end = a->seen_offset[query + 1];
-        for (; s->seen < end && a->seen[s->seen] <= last; s->seen++) {
-            const int64_t at = candidates_below(a, begin, begin + n, a->seen[s->seen]);
-            if (at < n && id_at(a, begin + at) == a->seen[s->seen])
-                score[at] = NAN;
-        }
-    }
-    if (a->target && !isnan(job->target_score[query])) {
-        const int64_t below = candidates_below(a, begin, begin + n, a->target[query]);
-        const float t = job->target_score[query];
-        s->n_before += count_above(job, score, below, t, true) + count_above(job, score + below, n - below, t, false);
-    }
-    if (job->k > 0)
-        keep_best(job, job->best + (part * a->query.rows + query) * job->k, s, score, begin, n);
-}
+/* ---- a part --------------------------------------------------------------------------------------------------------------- */
 
-static void pack_tile(const topk_job *job, float *panels, int64_t begin, int64_t n)
+/* `more`: candidates that come behind these. */
+static void use_tile(const topk_job *job, const topk_part *p, int64_t begin, int64_t n, int64_t more)
 {
     const hs_topk_args *a = job->a;
-    const int64_t d = a->query.cols;
-    for (int64_t j = 0; j < n; j += HS_PANEL) {
-        const float *row[HS_PANEL] = {NULL};
-        const int64_t rows = hs_min_i64(HS_PANEL, n - j);
-        for (int64_t r = 0; r < rows; r++)
-            row[r] = a->table + id_at(a, begin + j + r) * d;
-        job->kernels->pack_panel(panels + j * d, row, rows, d);
-    }
-}
-
-static void score_tile(const topk_job *job, int64_t part, float *panels, int64_t begin, int64_t n)
-{
-    const hs_topk_args *a = job->a;
-    const int64_t d = a->query.cols, row_tile = job->kernels->row_tile;
-    float *score = panels + job->tile * d;
-    float *norm = score + row_tile * job->tile, *bias = norm + job->tile;
-    pack_tile(job, panels, begin, n);
+    const topk_room *room = &p->room;
+    const char *item = tile_rows(job, room, begin, n);
+    const char *ahead = more >= n ? (const char *)a->table + hs_topk_id(a, begin + n) * job->row_bytes : NULL;
     for (int64_t j = 0; a->inv_norm && j < n; j++)
-        norm[j] = a->inv_norm[id_at(a, begin + j)];
+        room->norm[j] = a->inv_norm[hs_topk_id(a, begin + j)];
     for (int64_t j = 0; a->bias && j < n; j++)
-        bias[j] = a->bias[id_at(a, begin + j)];
-    for (int64_t query = 0; query < a->query.rows; query += row_tile) {
-        const int64_t rows = hs_min_i64(row_tile, a->query.rows - query);
-        const hs_gemm g = {.c = score,
-            .ldc = job->tile,
-            .a = a->query.data + query * a->query.ld,
-            .lda = a->query.ld,
-            .b = panels,
-            .ldb = HS_PANEL,
-            .panel = HS_PANEL * d,
-            .rows = rows,
-            .k = d,
-            .n = n};
-        job->kernels->gemm(&g);
-        for (int64_t r = 0; r < rows; r++) {
-            if (a->inv_norm || a->bias)
-                job->kernels->scale(score + r * job->tile, a->inv_norm ? norm : NULL, a->bias ? bias : NULL, n);
-            use_scores(job, part, query + r, score + r * job->tile, begin, n);
-        }
+        room->bias[j] = a->bias[hs_topk_id(a, begin + j)];
+    if (job->few) {
+        score(job, room, item, n, 0, 1, ahead);
+        for (int64_t q = 0; q < p->n; q++)
+            use_row(job, p, room->score + q * job->tile, q, begin, n);
+        return;
+    }
+    const int64_t blocks = hs_ceil_div_i64(p->n, HS_SCORE_BLOCK);
+    for (int64_t block = 0; block < blocks; block += HS_SCORE_BLOCKS) {
+        const int64_t n_blocks = hs_min_i64(HS_SCORE_BLOCKS, blocks - block);
+        score(job, room, item, n, block, (int)n_blocks, block == 0 ? ahead : NULL);
+        for (int64_t b = 0; b < n_blocks; b++)
+            use_block(job, p, room->score + b * HS_SCORE_BLOCK, n_blocks * HS_SCORE_BLOCK, (block + b) * HS_SCORE_BLOCK,
+                begin, n);
     }
 }
 
-static void part_task(void *context, int worker, int64_t part)
+/* The targets' scores come from the kernels that score the candidates, so that equality is exact: those of a block are the items,
+ * and each query wants its own. */
+static void score_targets(const topk_job *job, const topk_part *p, int64_t first)
 {
-    const topk_job *job = context;
     const hs_topk_args *a = job->a;
-    const int64_t tiles = hs_ceil_div_i64(a->n_candidates, job->tile);
-    const int64_t begin = tiles * part / job->n_parts * job->tile;
-    const int64_t end = hs_min_i64(tiles * (part + 1) / job->n_parts * job->tile, a->n_candidates);
-    for (int64_t query = 0; query < a->query.rows; query++) {
-        query_state *s = &job->state[part * a->query.rows + query];
-        *s = (query_state){0};
+    const topk_room *room = &p->room;
+    const int64_t n = hs_min_i64(HS_SCORE_BLOCK, p->n - first);
+    bool valid[HS_SCORE_BLOCK] = {false};
+    for (int64_t q = 0; q < n; q++) {
+        const int64_t id = a->target[p->first + first + q], at = candidates_below(a, id);
+        room->target_index[first + q] = at;
+        valid[q] = at < a->n_candidates && hs_topk_id(a, at) == id && !is_seen(a, p->first + first + q, id);
+        if (valid[q])
+            copy_row(job, room->rows + q * job->stride, id);
+        else
+            memset(room->rows + q * job->stride, 0, (size_t)job->stride);
+    }
+    score(job, room, room->rows, n, first / HS_SCORE_BLOCK, 1, NULL);
+    for (int64_t q = 0; q < n; q++) {
+        const int64_t id = a->target[p->first + first + q];
+        float x = job->few ? room->score[q * job->tile + q] : room->score[q * HS_SCORE_BLOCK + q];
+        if (valid[q])
+            job->kernels->scale(&x, a->inv_norm ? a->inv_norm + id : NULL, a->bias ? a->bias + id : NULL, 1);
+        room->target[first + q] = valid[q] ? x : NAN;
+    }
+}
+
+static void start_part(const topk_job *job, const topk_part *p, int64_t begin)
+{
+    const hs_topk_args *a = job->a;
+    const int64_t padded = hs_ceil_div_i64(p->n, job->width) * job->width;
+    memset(p->room.query, 0, (size_t)(padded / job->width * job->block_bytes));
+    for (int64_t q = 0; q < padded; q++) {
+        p->room.worst[q] = q < p->n && p->keep > 0 ? NAN : INFINITY;
+        p->room.floor[q] = -INFINITY;
+        p->room.target[q] = NAN;
+        p->room.target_index[q] = p->room.before[q] = 0;
+    }
+    for (int64_t q = 0; q < p->n; q++) {
+        pack_query(job, p->room.query + q / job->width * job->block_bytes, a->query.data + (p->first + q) * a->query.ld,
+            q % job->width);
+        p->state[q] = (query_state){0};
         if (a->seen)
-            s->seen = lower_bound(a->seen, a->seen_offset[query], a->seen_offset[query + 1], id_at(a, begin));
+            p->state[q].seen = hs_topk_lower_bound(
+                a->seen, a->seen_offset[p->first + q], a->seen_offset[p->first + q + 1], hs_topk_id(a, begin));
     }
-    float *panels = (float *)(void *)(job->scratch + (size_t)worker * job->each);
-    for (int64_t at = begin; at < end; at += job->tile)
-        score_tile(job, part, panels, at, hs_min_i64(job->tile, end - at));
+    for (int64_t q = 0; a->target && q < p->n; q += HS_SCORE_BLOCK)
+        score_targets(job, p, q);
 }
 
-/* Joins the parts' heaps of one query into part 0's, then empties that one from the worst to the best. */
-static void merge_task(void *context, int worker, int64_t query)
+void hs_topk_run_part(const topk_job *job, const topk_part *p, int64_t begin, int64_t end)
 {
-    const topk_job *job = context;
-    const hs_topk_args *a = job->a;
-    (void)worker;
-    hs_scored *best = job->best + query * job->k;
-    int64_t n_best = job->n_parts ? job->state[query].n_best : 0;
-    int64_t n_before = job->n_parts ? job->state[query].n_before : 0;
-    for (int64_t part = 1; part < job->n_parts; part++) {
-        const int64_t at = part * a->query.rows + query;
-        n_before += job->state[at].n_before;
-        for (int64_t i = 0; i < job->state[at].n_best; i++) {
-            const hs_scored entry = job->best[at * job->k + i];
-            if (n_best < job->k)
-                hs_scored_push(best, n_best++, entry);
-            else if (hs_scored_worse(best[0], entry))
-                hs_scored_replace_worst(best, n_best, entry);
-        }
+    if (job->scores->enter)
+        job->scores->enter();
+    start_part(job, p, begin);
+    for (int64_t at = begin; at < end; at += job->tile) {
+        const int64_t n = hs_min_i64(job->tile, end - at);
+        if (job->n_parts > 1)
+            learn_bounds(job, p);
+        use_tile(job, p, at, n, end - at - n);
+        if (job->n_parts > 1)
+            tell_bounds(job, p);
     }
-    for (int64_t i = a->k - 1; i >= 0; i--) {
-        hs_scored entry = {.id = -1, .score = -INFINITY};
-        if (i < n_best) {
-            entry = best[0];
-            hs_scored_replace_worst(best, i, best[i]);
-        }
-        a->item[query * a->k + i] = entry.id;
-        a->score[query * a->k + i] = entry.score;
-    }
-    if (a->target)
-        a->rank[query] = isnan(job->target_score[query]) ? 0 : 1 + n_before;
-}
-
-/* Cuts the device's scratch into the job's arrays. */
-static hstu_status plan_memory(hs_cpu *cpu, topk_job *job, hstu_error *err)
-{
-    const hs_topk_args *a = job->a;
-    const size_t n = (size_t)a->query.rows, parts = (size_t)job->n_parts;
-    size_t pairs = 0, best = 0, state = 0, panels = 0, all = 0;
-    if (!hs_mul_size(n, parts, &pairs) || !hs_mul_size(pairs, sizeof(query_state), &state) ||
-        !hs_mul_size(pairs, (size_t)job->k, &best) || !hs_mul_size(best, sizeof(hs_scored), &best) ||
-        !hs_mul_size((size_t)(job->tile * a->query.cols), sizeof(float), &panels) || !hs_add_size(best, state, &all) ||
-        !hs_add_size(all, n * sizeof(float), &all) || !hs_add_size(all, panels, &all) || all > SIZE_MAX / 4)
-        return hs_fail_nomem(err, SIZE_MAX, "the heaps of top-k");
-    best = hs_cpu_round64(best);
-    state = hs_cpu_round64(state);
-    job->each = hs_cpu_round64(panels + (size_t)((cpu->kernels->row_tile + 2) * job->tile) * sizeof(float));
-    const size_t shared = best + state + hs_cpu_round64(n * sizeof(float));
-    char *scratch = NULL;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
-    job->best = (hs_scored *)(void *)scratch;
-    job->state = (query_state *)(void *)(scratch + best);
-    job->target_score = (float *)(void *)(scratch + best + state);
-    job->scratch = scratch + shared;
-    return HSTU_OK;
-}
-
-hstu_status hs_cpu_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err)
-{
-    hs_cpu *cpu = (hs_cpu *)dev;
-    const int64_t tile = TILE_FLOATS / a->query.cols / HS_PANEL * HS_PANEL;
-    topk_job job = {.kernels = cpu->kernels,
-        .a = a,
-        .k = hs_min_i64(a->k, a->n_candidates),
-        .tile = tile < HS_PANEL ? HS_PANEL : hs_min_i64(tile, TILE_MAX)};
-    job.n_parts = hs_min_i64(cpu->base.n_threads, hs_ceil_div_i64(a->n_candidates, job.tile));
-    HS_TRY(plan_memory(cpu, &job, err));
-    if (a->target)
-        hs_cpu_pool_run(cpu->pool, a->query.rows, target_task, &job);
-    hs_cpu_pool_run(cpu->pool, job.n_parts, part_task, &job);
-    hs_cpu_pool_run(cpu->pool, a->query.rows, merge_task, &job);
-    return HSTU_OK;
+    for (int64_t q = 0; job->a->target && q < p->n; q++)
+        p->state[q].found = !isnan(p->room.target[q]);
+    if (job->scores->leave)
+        job->scores->leave();
 }

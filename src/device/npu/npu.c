@@ -156,8 +156,12 @@ static hstu_status open_lane(hs_device **out, npu_root *root, int threads, hstu_
         status = hs_fail_nomem(err, 256, "the device");
         goto fail;
     }
-    npu->base = (hs_device){
-        .table = &TABLE, .name = root->name, .isa = root->isa, .n_threads = npu->cpu->n_threads, .pads = true};
+    npu->base = (hs_device){.table = &TABLE,
+        .name = root->name,
+        .isa = root->isa,
+        .n_threads = npu->cpu->n_threads,
+        .pads = true,
+        .records = true};
     *out = &npu->base;
     return HSTU_OK;
 fail:

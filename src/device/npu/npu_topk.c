@@ -203,8 +203,9 @@ static npu_search plan_search(const hs_npu *npu, const hs_topk_args *a)
         .n = a->n_candidates,
         .dim = a->query.cols};
     const double bytes = (double)s.n * (double)s.dim * sizeof(float);
-    if (!npu->root->ort || npu->root->no_top_k || npu->compile_only || a->target || a->candidate || a->k == 0 ||
-        a->query.rows == 0 || s.n == 0 || bytes > MOST_BYTES || a->k > MOST_PLACES || seen > MOST_PLACES - a->k)
+    if (!npu->root->ort || npu->root->no_top_k || npu->compile_only || a->target || a->candidate ||
+        a->table_type != HS_F32 || a->k == 0 || a->query.rows == 0 || s.n == 0 || bytes > MOST_BYTES ||
+        a->k > MOST_PLACES || seen > MOST_PLACES - a->k)
         return s;
     const int64_t places = hs_device_bucket(a->k + seen), queries = hs_device_bucket(a->query.rows);
     s.places = places < s.n ? places : s.n;

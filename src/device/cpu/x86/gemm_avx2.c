@@ -1,7 +1,7 @@
 /* The matrix kernels for AVX2 with FMA: register tiles of 6 rows x 16 columns. The panel transpose. */
 #include "device/cpu/cpu_ops.h"
-#include "device/cpu/x86/gemm_columns.h"
-#include "device/cpu/x86/unroll.h"
+#include "device/cpu/gemm_columns.h"
+#include "device/cpu/unroll.h"
 #include "device/cpu/x86/vec_avx2.h"
 
 enum { ROWS = 6 };

@@ -1,7 +1,7 @@
 /* The matrix kernels for AVX-512: register tiles of 8 rows x 2 vectors of 16 columns. */
 #include "device/cpu/cpu_ops.h"
-#include "device/cpu/x86/gemm_columns.h"
-#include "device/cpu/x86/unroll.h"
+#include "device/cpu/gemm_columns.h"
+#include "device/cpu/unroll.h"
 
 #include <immintrin.h>
 

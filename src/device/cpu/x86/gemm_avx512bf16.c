@@ -1,14 +1,23 @@
 /* Products of bfloat16 pairs with vdpbf16ps: register tiles of 6 rows x 4 vectors of 16 columns. */
 #include "device/cpu/cpu_ops.h"
-#include "device/cpu/x86/gemm_columns.h"
-#include "device/cpu/x86/unroll.h"
+#include "device/cpu/gemm_columns.h"
+#include "device/cpu/x86/pairs_avx512bf16.h"
 
-#include <immintrin.h>
+#include <stdalign.h>
+#include <string.h>
 
-enum { ROWS = 6, VECTORS = 4, ROW_TILE = 12 };
+enum { ROWS = 6, VECTORS = 4 };
+
+/* A pair of values in every lane. */
+HS_INLINE __m512i pair_at(const uint16_t *a)
+{
+    int32_t pair = 0;
+    memcpy(&pair, a, sizeof pair);
+    return _mm512_set1_epi32(pair);
+}
 
 /* sum[r][v] += the products of pair a[r] with the pairs at b_v; of these only the halves in `keep`. */
-HS_INLINE void step(__m512 sum[ROWS][VECTORS], const uint32_t *a, int64_t lda, const float *b, int64_t panel,
+HS_INLINE void step(__m512 sum[ROWS][VECTORS], const uint16_t *a, int64_t lda, const float *b, int64_t panel,
     __mmask16 mask, __m512i keep, const bool some, const int R, const int V)
 {
     __m512i x[VECTORS];
@@ -20,7 +29,7 @@ HS_INLINE void step(__m512 sum[ROWS][VECTORS], const uint32_t *a, int64_t lda, c
     }
     HS_UNROLL
     for (int r = 0; r < R; r++) {
-        const __m512i y = _mm512_set1_epi32((int)a[r * lda]);
+        const __m512i y = pair_at(a + r * lda);
         HS_UNROLL
         for (int v = 0; v < V; v++)
             sum[r][v] = _mm512_dpbf16_ps(sum[r][v], (__m512bh)y, (__m512bh)x[v]);
@@ -42,12 +51,12 @@ HS_INLINE void tile(
             sum[r][v] = g->accumulate ? _mm512_maskz_loadu_ps(m, c + r * g->ldc + v * HS_PANEL) : _mm512_setzero_ps();
         }
     }
-    const uint32_t *a = g->left + row * g->lda;
+    const uint16_t *a = g->left + row * g->lda;
     const int64_t lda = g->lda, ldb = g->ldb, panel = g->panel;
     for (int64_t left = g->k, page = 0; left > 0; left -= cols->page_k, page++) {
         const int64_t k = left < cols->page_k ? left : cols->page_k;
         const float *b = hs_gemm_words(g, cols, page);
-        for (int64_t t = 0; t + 2 <= k; t += 2, a++, b += ldb)
+        for (int64_t t = 0; t + 2 <= k; t += 2, a += 2, b += ldb)
             step(sum, a, lda, b, panel, mask, both, false, R, V);
         if (k % 2)
             step(sum, a, lda, b, panel, mask, low, true, R, V);
@@ -105,16 +114,54 @@ static void gemm(const hs_gemm *g)
     }
 }
 
-/* The upper halves of 32 values, in their order. */
-void hs_pack_left_avx512bf16(uint32_t *dst, const float *x, int64_t n)
+/* Sums of a block pass through the stack, and stay in L1. */
+enum { BLOCK_ROWS = 24, BLOCK_COLS = VECTORS * HS_PANEL };
+
+static void linear(const hs_pair_linear *l)
 {
-    for (int64_t j = 0; j < n; j += HS_PAIR_STEP, dst += HS_PAIR_STEP / 2) {
-        const uint32_t there = n - j < HS_PAIR_STEP ? (1u << (n - j)) - 1u : UINT32_MAX;
-        const __m512 low = _mm512_maskz_loadu_ps((__mmask16)there, x + j);
-        const __m512 high = _mm512_maskz_loadu_ps((__mmask16)(there >> 16), x + j + HS_PANEL);
-        _mm512_storeu_si512(dst, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    alignas(64) float sum[BLOCK_ROWS][BLOCK_COLS];
+    hs_gemm g = {.c = sum[0], .ldc = BLOCK_COLS, .lda = l->ldx, .ldb = HS_PANEL, .panel = l->panel, .k = l->k};
+    for (int64_t col = 0; col < l->n; col += BLOCK_COLS) {
+        g.b = l->w + col / HS_PANEL * l->panel;
+        g.n = l->n - col < BLOCK_COLS ? l->n - col : BLOCK_COLS;
+        for (int64_t row = 0; row < l->rows; row += BLOCK_ROWS) {
+            g.left = l->x + row * l->ldx;
+            g.rows = l->rows - row < BLOCK_ROWS ? l->rows - row : BLOCK_ROWS;
+            gemm(&g);
+            for (int64_t r = 0; r < g.rows; r++) {
+                for (int64_t c = 0; c < g.n; c += HS_PAIR_STEP)
+                    hs_linear_row(l, row + r, col + c, sum[r] + c, false);
+            }
+        }
     }
 }
 
-const hs_pair_kernels hs_pairs_avx512bf16 = {
-    .row_tile = ROW_TILE, .pack_left = hs_pack_left_avx512bf16, .silu_left = hs_silu_left_avx512bf16, .gemm = gemm};
+/* Tokens of pages come BLOCK_COLS at once, or as many as there are in a page. */
+static void weights(const hs_pair_weights *w)
+{
+    alignas(64) float sum[HS_PAIR_TILE][BLOCK_COLS];
+    hs_gemm_columns at = hs_gemm_first_columns(&w->scores);
+    hs_gemm g = w->scores;
+    g.c = sum[0];
+    g.ldc = BLOCK_COLS;
+    for (; at.col < w->scores.n; hs_gemm_next_columns(&w->scores, &at, g.n)) {
+        g.b = hs_gemm_words(&w->scores, &at, 0);
+        g.n = hs_gemm_columns_left(&w->scores, &at, BLOCK_COLS);
+        gemm(&g);
+        for (int64_t r = 0; r < g.rows; r++) {
+            const int64_t seen = w->n_first + r < w->scores.n ? w->n_first + r : w->scores.n;
+            for (int64_t c = 0; c < g.n; c += HS_PAIR_STEP)
+                hs_weights_row(w->out + r * w->ldo + at.col + c, sum[r] + c,
+                    w->bias ? w->bias + r * w->ldb + at.col + c : NULL, w->alpha, seen - at.col - c, false);
+        }
+    }
+}
+
+const hs_pair_kernels hs_pairs_avx512bf16 = {.narrow = hs_narrow_avx512bf16,
+    .widen = hs_widen_avx512bf16,
+    .add = hs_add_avx512bf16,
+    .zip = hs_zip_avx512bf16,
+    .gemm = gemm,
+    .linear = linear,
+    .weights = weights,
+    .own = hs_own_avx512bf16};

@@ -1,7 +1,7 @@
 /* The row kernels for avx2. */
 #include "device/cpu/x86/vec_avx2.h"
 
-#include "device/cpu/x86/rows_vec.h"
+#include "device/cpu/rows_vec.h"
 
 void hs_round_bf16_avx2(float *x, float scale, int64_t n)
 {

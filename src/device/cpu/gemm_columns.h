@@ -1,6 +1,6 @@
 /* Walking the columns of a product's right side, which may lie in pages. */
-#ifndef HS_DEVICE_CPU_X86_GEMM_COLUMNS_H
-#define HS_DEVICE_CPU_X86_GEMM_COLUMNS_H
+#ifndef HS_DEVICE_CPU_GEMM_COLUMNS_H
+#define HS_DEVICE_CPU_GEMM_COLUMNS_H
 
 #include "device/cpu/cpu_ops.h"
 

@@ -1,0 +1,318 @@
+/* SiLU attention over bfloat16 values, where the instruction set multiplies pairs of them. The tokens are cut into segments at
+ * fixed positions; of a row and head, each segment's sum begins at 0, and the sums are added in ascending order. So they may be
+ * computed by several threads: a task is one head (under a bias all heads, which share its rows) of a run of one user's rows, and all
+ * segments or, where rows are few, one. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "device/cpu/cpu_attn.h"
+
+#include <string.h>
+
+enum {
+    SEGMENT = 512,        /* tokens */
+    CHUNK = 192,          /* rows of a task when there are enough */
+    TASKS_PER_THREAD = 4, /* enough */
+    FEW_ROWS = 8          /* tokens for each row */
+};
+
+typedef struct pair_job {
+    hs_attn_job attn;
+    const hs_silu_attn_args *a;
+    int64_t chunk, task_heads;
+    int64_t n_segments; /* of the longest history */
+    int64_t n_slices;   /* 1: a task computes all segments, or n_segments: one */
+    int64_t n_runs;     /* attn.tasks */
+    int64_t together;   /* threads that share a head */
+    int64_t weights_ld;
+    float *partial; /* with several slices: [task][head][segment][chunk][dv] */
+} pair_job;
+
+/* A thread's scratch: sums of all heads and rows of a task, those of one tile, its weights, its bias, its queries. */
+typedef struct pair_space {
+    float *sums, *tile, *bias;
+    uint16_t *weights, *queries;
+} pair_space;
+
+static size_t tile_queries(const hs_kv_shape *s)
+{
+    return s->dqk % HS_PAIR_STEP ? hs_attn_left_elements(HS_PAIR_TILE, s->dqk) : 0;
+}
+
+/* In floats; `out` may be NULL. */
+static size_t cut_space(const pair_job *job, float *memory, pair_space *out)
+{
+    const hs_kv_shape *s = &job->attn.kv->shape;
+    const size_t sums = job->n_slices > 1 ? 0 : (size_t)(job->task_heads * job->chunk * s->dv);
+    const size_t tile = (size_t)(HS_PAIR_TILE * s->dv), bias = job->attn.bias ? HS_PAIR_TILE * SEGMENT : 0;
+    const size_t weights = (size_t)(HS_PAIR_TILE * job->weights_ld) / 2, queries = tile_queries(s) / 2;
+    if (out) {
+        out->sums = memory;
+        out->tile = memory + sums;
+        out->bias = out->tile + tile;
+        out->weights = (uint16_t *)(void *)(out->bias + bias);
+        out->queries = out->weights + 2 * weights;
+    }
+    return sums + tile + bias + weights + queries;
+}
+
+/* Of a user's history from `key` on, what one product can take: the rest of a page, or pages from a whole one on. */
+static int64_t piece_end(const hs_kv_shape *s, int64_t key, int64_t end)
+{
+    const int64_t place = key % s->page_tokens;
+    return place ? hs_min_i64(end, key + s->page_tokens - place) : end;
+}
+
+/* The queries of a tile as whole blocks of columns. */
+static void set_queries(const pair_job *job, int64_t row, int64_t rows, int64_t head, uint16_t *space, hs_gemm *g)
+{
+    const hs_mat *q = &job->a->q;
+    const int64_t dqk = job->a->kv.shape.dqk, ld = hs_mat_half_ld(dqk);
+    g->left = q->half + row * q->ld + head * dqk;
+    g->lda = q->ld;
+    if (dqk % HS_PAIR_STEP == 0)
+        return;
+    for (int64_t r = 0; r < rows; r++) {
+        memcpy(space + r * ld, g->left + r * q->ld, (size_t)dqk * sizeof *space);
+        memset(space + r * ld + dqk, 0, (size_t)(ld - dqk) * sizeof *space);
+    }
+    g->left = space;
+    g->lda = ld;
+}
+
+/* Rows row .. row + rows - 1 of the run against tokens key .. end - 1 of one segment: their sums go to `sums` [rows, dv]. */
+static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row, int64_t rows, int64_t key,
+    int64_t end, int64_t head, const pair_space *space, float *sums)
+{
+    const hs_attn_job *attn = &job->attn;
+    const hs_kv_shape *s = &attn->kv->shape;
+    const int64_t seen_first = run->causal ? run->before + row + 1 : end; /* by the first row */
+    const bool again = row > run->first;
+    hs_pair_weights w = {
+        .ldo = job->weights_ld, .ldb = SEGMENT, .alpha = job->a->alpha, .scores = {.rows = rows, .again = again}};
+    hs_gemm g = {.c = sums, .ldc = s->dv, .left = space->weights, .lda = job->weights_ld, .rows = rows, .again = again};
+    set_queries(job, run->at + row, rows, head, space->queries, &w.scores);
+    for (int64_t at = key, next; at < end; at = next) {
+        next = piece_end(s, at, end);
+        hs_attn_keys(attn, run->user, head, at, next, &w.scores);
+        w.out = space->weights + (at - key);
+        w.bias = attn->bias ? space->bias + (at - key) : NULL;
+        w.n_first = seen_first - at;
+        attn->pairs->weights(&w);
+    }
+    for (int64_t at = key, next; at < end; at = next) {
+        next = piece_end(s, at, end);
+        hs_attn_values(attn, run->user, head, at, next, &g);
+        g.left = space->weights + (at - key);
+        g.accumulate = at > key;
+        attn->pairs->gemm(&g);
+    }
+}
+
+static void bias_rows(
+    const pair_job *job, const hs_row_run *run, int64_t row, int64_t rows, int64_t key, int64_t end, float *bias)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t token = run->before + row + r, seen = hs_min_i64(run->causal ? token + 1 : end, end) - key;
+        if (seen > 0)
+            hs_attn_bias_row(&job->attn, bias + r * SEGMENT, run->user, row + r, token, key, seen);
+    }
+}
+
+/* Where the sums of a task's row (counted from its first) and head go; `first`: they are not added to others. */
+static float *sums_at(
+    const pair_job *job, int64_t task, int64_t head, int64_t segment, int64_t row, const pair_space *space)
+{
+    const hs_kv_shape *s = &job->attn.kv->shape;
+    if (job->n_slices > 1)
+        return job->partial + (((task * s->n_heads + head) * job->n_segments + segment) * job->chunk + row) * s->dv;
+    return space->sums + (head % job->task_heads * job->chunk + row) * s->dv;
+}
+
+/* One segment for a task's rows and heads head .. head_end - 1. */
+static void task_segment(const pair_job *job, int64_t task, const hs_row_run *run, int64_t segment, int64_t head,
+    int64_t head_end, const pair_space *space)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t key = segment * SEGMENT, dv = attn->kv->shape.dv, first = attn->tasks[task].first;
+    const bool adds = job->n_slices == 1 && segment > 0;
+    for (int64_t row = run->first; row < run->end; row += HS_PAIR_TILE) {
+        const int64_t rows = hs_min_i64(HS_PAIR_TILE, run->end - row), seen = hs_attn_rows_see(attn, run, row, rows);
+        const int64_t end = hs_min_i64(key + SEGMENT, seen);
+        if (seen <= key)
+            continue;
+        if (attn->bias)
+            bias_rows(job, run, row, rows, key, end, space->bias);
+        for (int64_t h = head; h < head_end; h++) {
+            float *sums = sums_at(job, task, h, segment, row - first, space);
+            tile_segment(job, run, row, rows, key, end, h, space, adds ? space->tile : sums);
+            if (adds)
+                attn->pairs->add(sums, space->tile, rows * dv);
+        }
+    }
+}
+
+/* A row's sum is complete: its own term, and what follows. */
+static void finish_row(
+    const pair_job *job, const hs_row_run *run, bool candidate, int64_t row, int64_t head, float *sum)
+{
+    const hs_silu_attn_args *a = job->a;
+    const hs_kv_shape *s = &a->kv.shape;
+    const int64_t at = run->at + row, own = at - a->users.offset[a->users.n_users];
+    if (a->history[run->user] == 0)
+        memset(sum, 0, (size_t)s->dv * sizeof *sum);
+    if (candidate) {
+        const hs_pair_own o = {.sum = sum,
+            .q = a->q.half + at * a->q.ld + head * s->dqk,
+            .k = a->own_k.half + own * a->own_k.ld + head * s->dqk,
+            .v = a->own_v.half + own * a->own_v.ld + head * s->dv,
+            .dqk = s->dqk,
+            .dv = s->dv,
+            .alpha = a->alpha};
+        job->attn.pairs->own(&o);
+    }
+    job->attn.pairs->narrow(a->out.half + at * a->out.ld + head * s->dv, sum, a->inv_n, s->dv);
+}
+
+static pair_space space_of(const pair_job *job, int worker)
+{
+    pair_space space;
+    cut_space(job, (float *)(void *)(job->attn.scratch + (size_t)worker * job->attn.each), &space);
+    return space;
+}
+
+/* The place-th run of rows for a head. Runs are listed costliest first; neighbouring places are for one thread, so they hold every
+ * `together`-th of the list. */
+static int64_t run_at(const pair_job *job, int64_t place)
+{
+    for (int64_t first = 0; first < job->together; first++) {
+        const int64_t n = hs_ceil_div_i64(job->n_runs - first, job->together);
+        if (place < n)
+            return first + place * job->together;
+        place -= n;
+    }
+    return 0; /* never: places are 0 .. n_runs - 1 */
+}
+
+/* All segments, or one, for the rows and heads of a task. Neighbours read the same keys and values. */
+static void pair_task(void *context, int worker, int64_t index)
+{
+    const pair_job *job = context;
+    const hs_attn_job *attn = &job->attn;
+    const int64_t slice = index / job->n_runs % job->n_slices, task = run_at(job, index % job->n_runs);
+    const int64_t head = index / job->n_runs / job->n_slices * job->task_heads;
+    const int64_t head_end = head + job->task_heads, end = job->n_slices > 1 ? slice + 1 : job->n_segments;
+    const pair_space space = space_of(job, worker);
+    hs_row_run runs[HS_ROW_KINDS];
+    hs_attn_runs(attn, job->a->n_context, &attn->tasks[task], runs);
+    hs_pairs_enter(attn->pairs);
+    for (int64_t segment = slice; segment < end; segment++) {
+        for (int i = 0; i < HS_ROW_KINDS; i++) {
+            if (hs_attn_run_sees(attn, &runs[i]) > segment * SEGMENT)
+                task_segment(job, task, &runs[i], segment, head, head_end, &space);
+        }
+    }
+    hs_pairs_leave(attn->pairs);
+    for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS; i++) {
+        for (int64_t h = head; h < head_end; h++) {
+            for (int64_t row = runs[i].first; row < runs[i].end; row++)
+                finish_row(job, &runs[i], i == HS_ROW_CANDIDATE, row, h,
+                    sums_at(job, task, h, 0, row - attn->tasks[task].first, &space));
+        }
+    }
+}
+
+/* Adds up the segments of one task's rows for one head. */
+static void join_task(void *context, int worker, int64_t index)
+{
+    const pair_job *job = context;
+    const hs_attn_job *attn = &job->attn;
+    const int64_t n_heads = attn->kv->shape.n_heads, dv = attn->kv->shape.dv, task = index / n_heads;
+    const int64_t head = index % n_heads, first = attn->tasks[task].first;
+    hs_row_run runs[HS_ROW_KINDS];
+    (void)worker;
+    hs_attn_runs(attn, job->a->n_context, &attn->tasks[task], runs);
+    for (int i = 0; i < HS_ROW_KINDS; i++) {
+        for (int64_t row = runs[i].first; row < runs[i].end; row++) {
+            float *sum = sums_at(job, task, head, 0, row - first, NULL);
+            const int64_t n = hs_ceil_div_i64(hs_attn_rows_see(attn, &runs[i], row, 1), SEGMENT);
+            for (int64_t segment = 1; segment < n; segment++)
+                attn->pairs->add(sum, sums_at(job, task, head, segment, row - first, NULL), dv);
+            finish_row(job, &runs[i], i == HS_ROW_CANDIDATE, row, head, sum);
+        }
+    }
+}
+
+/* Rows, heads and segments of a task, so that there are enough for the threads. Segments are shared out where rows are few beside
+ * their tokens, for then fewer rows a task would read the same keys and values again. */
+static void cut(pair_job *job, int64_t n_threads)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t n_heads = attn->kv->shape.n_heads, enough = n_threads * TASKS_PER_THREAD;
+    const bool alone = n_threads == 1 || hs_attn_alone(attn);
+    int64_t longest = 0;
+    for (int64_t b = 0; b < attn->users->n_users; b++)
+        longest = attn->history[b] > longest ? attn->history[b] : longest;
+    job->n_segments = hs_ceil_div_i64(longest, SEGMENT);
+    job->chunk = CHUNK;
+    job->task_heads = 1;
+    job->n_slices = 1;
+    job->together = 1;
+    int64_t n_runs = hs_user_tasks_count(attn->users, attn->candidates, CHUNK);
+    if (!alone && n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest) {
+        job->n_slices = job->n_segments;
+        return;
+    }
+    while (!alone && n_runs * n_heads < enough && job->chunk > HS_PAIR_TILE) {
+        job->chunk -= HS_PAIR_TILE;
+        n_runs = hs_user_tasks_count(attn->users, attn->candidates, job->chunk);
+    }
+    if (attn->bias && (alone || n_runs >= enough))
+        job->task_heads = n_heads;
+    job->together = n_threads * job->task_heads > n_heads ? n_threads * job->task_heads / n_heads : 1;
+}
+
+/* Lists the tasks and gives every thread its scratch; with slices, their sums have memory too. */
+static hstu_status make_room(hs_cpu *cpu, pair_job *job, hstu_error *err)
+{
+    hs_attn_job *attn = &job->attn;
+    const hs_kv_shape *s = &attn->kv->shape;
+    const size_t list = hs_cpu_round64((size_t)job->n_runs * sizeof(hs_user_task));
+    size_t partial = 0, bytes = 0;
+    if (job->n_slices > 1) {
+        if (!hs_mul_size((size_t)(job->n_runs * s->n_heads), (size_t)(job->n_segments * job->chunk), &partial) ||
+            !hs_mul_size(partial, (size_t)s->dv * sizeof(float), &partial))
+            return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
+    }
+    if (!hs_add_size(list, partial, &bytes))
+        return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
+    char *scratch = NULL;
+    attn->each = hs_cpu_round64(cut_space(job, NULL, NULL) * sizeof(float));
+    HS_TRY(hs_cpu_scratch(cpu, &scratch, hs_cpu_round64(bytes), attn->each, err));
+    hs_user_tasks_list((hs_user_task *)(void *)scratch, attn->users, attn->candidates, attn->history, job->chunk);
+    attn->tasks = (const hs_user_task *)(const void *)scratch;
+    job->partial = (float *)(void *)(scratch + list);
+    attn->scratch = scratch + hs_cpu_round64(bytes);
+    return HSTU_OK;
+}
+
+hstu_status hs_cpu_pair_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error *err)
+{
+    pair_job job = {.attn = hs_attn_job_of(cpu, &a->out, &a->q, &a->kv, &a->users, a->history, a->bias, true),
+        .a = a,
+        .weights_ld = hs_mat_half_ld(SEGMENT)};
+    const int64_t n_heads = a->kv.shape.n_heads;
+    job.attn.candidates = a->candidates;
+    cut(&job, cpu->base.n_threads);
+    job.n_runs = hs_user_tasks_count(&a->users, a->candidates, job.chunk);
+    HS_TRY(make_room(cpu, &job, err));
+    const int64_t n_tasks = job.n_runs * (n_heads / job.task_heads) * job.n_slices;
+    if (hs_attn_alone(&job.attn)) {
+        for (int64_t task = 0; task < n_tasks; task++)
+            pair_task(&job, 0, task);
+        return HSTU_OK;
+    }
+    hs_cpu_pool_run_near(cpu->pool, n_tasks, pair_task, &job);
+    if (job.n_slices > 1)
+        hs_cpu_pool_run(cpu->pool, job.n_runs * n_heads, join_task, &job);
+    return HSTU_OK;
+}
