@@ -1,7 +1,8 @@
 /* `hstu inspect`: what a weight file or checkpoint folder holds, and how it fits the family that it was recognised as;
- * the text for a person. */
+ * the text for a person. Data goes to inspect_data.c. */
 #include "base/dynbuf.h"
 #include "base/error.h"
+#include "cli/inspect_data.h"
 #include "cli/inspect_json.h"
 #include "cli/program.h"
 #include "cli/progress.h"
@@ -10,12 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CONFIG, JSON, N_OPTIONS };
+enum { CONFIG, JSON, QUIET, N_OPTIONS };
 
 static const hs_option options_of_inspect[N_OPTIONS] = {
     [CONFIG] = {"config", HS_OPTION_TEXT, "NAME|FILE", NULL, "sizes as the tensors tell", 0, 0,
         "preset, or JSON or gin file with the configuration to compare the tensors with"},
     [JSON] = {"json", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "print one JSON document"},
+    [QUIET] = {"quiet", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "no progress bar"},
 };
 
 enum { NAME_BYTES = 1024, SHAPE_BYTES = 192 };
@@ -222,6 +224,10 @@ static int run_verb(const hs_options *options)
     hstu_checkpoint *checkpoint = NULL;
     hs_console console;
     hstu_error err;
+    if (!value[CONFIG].given && hs_inspect_is_data(options->operand)) {
+        hs_console_open(&console, value[QUIET].given);
+        return hs_console_end(&console, hs_inspect_data(options->operand, value[JSON].given, &console, &err), &err);
+    }
     hs_console_open(&console, true);
     hstu_status status = hstu_checkpoint_open(&checkpoint, options->operand, value[CONFIG].text, &err);
     if (status == HSTU_OK)
@@ -234,11 +240,12 @@ static int run_verb(const hs_options *options)
 const hs_verb hs_verb_inspect = {
     .name = "inspect",
     .operand = "FILE|FOLDER",
-    .summary = "list what a weight file or checkpoint folder holds, without running it",
+    .summary = "list what a weight file, checkpoint folder, sequence file or data folder holds",
     .text = "Lists the tensors of a PyTorch or safetensors file, the model family that they make, the configuration "
             "that they imply, what a model would ignore, and, where they do not fit, missing and extra tensors side by "
             "side. Of a checkpoint folder of NVIDIA's recsys-examples it also tells the layers' layout, the ranks and "
-            "the embedding tables.",
+            "the embedding tables. Of a sequence file or a data set's folder it tells users, items, events, lengths of "
+            "histories, the time span, action rates and the most frequent items.",
     .option = options_of_inspect,
     .n_options = N_OPTIONS,
     .example = "hstu inspect checkpoint.pt",

@@ -78,7 +78,7 @@ static hstu_status open_dataset(hs_run *run, const hs_option_value *value, hstu_
         return hs_fail(err, HSTU_EINVAL, 0, "option --data_root wants a shorter path");
     HS_TRY(refuse_as_output(value, "dataset", path, err));
     const hstu_status status = hstu_dataset_open(&run->dataset, path, progress, err);
-    if (status == HSTU_ENOENT && strncmp(name, "KuaiRand-", 9) != 0)
+    if (status == HSTU_ENOENT && strncmp(name, "KuaiRand-", 9) != 0 && strncmp(name, "ml-", 3) != 0)
         return hs_fail(err, HSTU_ENOENT, 0, "there is no '%s': name a sequence file of %s with --dataset", path, name);
     if (status == HSTU_ENOENT)
         return hs_fail(err, HSTU_ENOENT, 0,

@@ -45,7 +45,7 @@ static int64_t unit_bytes(const char *unit)
     if (n == 0 || strcmp(lower, "b") == 0)
         return 1;
     const char *prefix = strchr(prefixes, lower[0]);
-    const bool binary = strcmp(lower + 1, "ib") == 0;
+    const bool binary = lower[1] == '\0' || strcmp(lower + 1, "ib") == 0;
     if (!prefix || (!binary && strcmp(lower + 1, "b") != 0))
         return 0;
     int64_t bytes = 1;

@@ -18,7 +18,8 @@ typedef enum hs_option_kind {
     HS_OPTION_TEXTS, /* may be given several times; commas mean nothing */
     HS_OPTION_INT,
     HS_OPTION_INTS,  /* comma-separated, no value twice */
-    HS_OPTION_SIZE,  /* bytes: a whole number, with KiB, MiB, GiB, TiB, KB, MB, GB, TB or B behind it, or nothing */
+    HS_OPTION_SIZE,  /* bytes: a whole number, with KiB, MiB, GiB, TiB (K, M, G, T are the same), KB, MB, GB, TB or B
+                         behind it, or nothing */
     HS_OPTION_CHOICE /* one of the words in `value` */
 } hs_option_kind;
 

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const hs_verb *const verbs[] = {
-    &hs_verb_preprocess, &hs_verb_run, &hs_verb_bench, &hs_verb_inspect, &hs_verb_convert, &hs_verb_devices};
+static const hs_verb *const verbs[] = {&hs_verb_preprocess, &hs_verb_synth, &hs_verb_run, &hs_verb_bench,
+    &hs_verb_inspect, &hs_verb_convert, &hs_verb_devices};
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void print_help(FILE *out)
@@ -48,7 +48,7 @@ static int fail_unknown_verb(const char *name)
     if (near)
         (void)fprintf(stderr, "did you mean '%s'?\n", near);
     else
-        (void)fputs("expected preprocess, run, bench, inspect, convert or devices\n", stderr);
+        (void)fputs("expected preprocess, synth, run, bench, inspect, convert or devices\n", stderr);
     return HS_EXIT_USAGE;
 }
 

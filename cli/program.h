@@ -4,7 +4,8 @@
 
 #include "cli/options.h"
 
-extern const hs_verb hs_verb_preprocess, hs_verb_run, hs_verb_bench, hs_verb_inspect, hs_verb_convert, hs_verb_devices;
+extern const hs_verb hs_verb_preprocess, hs_verb_synth, hs_verb_run, hs_verb_bench, hs_verb_inspect, hs_verb_convert,
+    hs_verb_devices;
 
 /* Gives the exit code. */
 int hs_program_run(int argc, char **argv);

@@ -48,15 +48,54 @@ void hs_console_clear(hs_console *console)
     console->drawn = false;
 }
 
+/* The rate of the last ten seconds or so: a sum over all of the stage would hide that a connection has become slow. */
+static void measure(hs_console *console, const char *stage, uint64_t done, double now)
+{
+    const double passed = now - console->last_s;
+    if (strncmp(console->stage, stage, sizeof console->stage - 1) != 0 || done < console->last_done) {
+        (void)snprintf(console->stage, sizeof console->stage, "%s", stage);
+        console->per_s = 0;
+    } else if (passed < 0.5) {
+        return;
+    } else {
+        const double rate = (double)(done - console->last_done) / passed;
+        const double part = passed < 10 ? passed / 10 : 1;
+        console->per_s = console->per_s > 0 ? console->per_s + part * (rate - console->per_s) : rate;
+    }
+    console->last_done = done;
+    console->last_s = now;
+}
+
+void hs_console_rate(char *text, size_t size, const char *stage, double per_s, uint64_t left)
+{
+    static const char *const of_bytes[] = {"downloading", "checking", "unpacking", "reading"};
+    int n = 0;
+    text[0] = '\0';
+    if (per_s <= 0)
+        return;
+    for (size_t i = 0; i < sizeof of_bytes / sizeof *of_bytes; i++) {
+        if (strcmp(stage, of_bytes[i]) == 0)
+            n = snprintf(text, size, ", %.*f MB/s", per_s < 1e7 ? 1 : 0, per_s / 1e6);
+    }
+    const double left_s = (double)left / per_s;
+    if (left_s >= 1 && left_s < 360000) {
+        const int s = (int)left_s;
+        (void)snprintf(text + n, size - (size_t)n, ", %d:%02d:%02d left", s / 3600, s / 60 % 60, s % 60);
+    }
+}
+
 void hs_console_step(hs_console *console, const char *stage, uint64_t done, uint64_t total)
 {
     const double now = hs_clock_s();
     if (!console->bar || (now < console->next_draw_s && done != total))
         return;
+    char rate[64];
+    measure(console, stage, done, now);
+    hs_console_rate(rate, sizeof rate, stage, console->per_s, done < total ? total - done : 0);
     console->next_draw_s = now + 0.1;
     console->drawn = true;
     if (total == 0) {
-        (void)fprintf(stderr, "\r\033[K%s: %llu", stage, (unsigned long long)done);
+        (void)fprintf(stderr, "\r\033[K%s: %llu%s", stage, (unsigned long long)done, rate);
     } else {
         const double part = done < total ? (double)done / (double)total : 1.0;
         const int full = (int)(part * BAR_CELLS);
@@ -64,7 +103,7 @@ void hs_console_step(hs_console *console, const char *stage, uint64_t done, uint
         memset(cells, '.', BAR_CELLS);
         memset(cells, '#', (size_t)full);
         cells[BAR_CELLS] = '\0';
-        (void)fprintf(stderr, "\r\033[K%s [%s] %3d %%", stage, cells, (int)(100 * part));
+        (void)fprintf(stderr, "\r\033[K%s [%s] %3d %%%s", stage, cells, (int)(100 * part), rate);
     }
     (void)fflush(stderr);
 }

@@ -5,6 +5,7 @@
 #include "hstu/dataset.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* The program's exit codes. */
 enum { HS_EXIT_DONE = 0, HS_EXIT_FAILED = 1, HS_EXIT_USAGE = 2, HS_EXIT_INTERRUPTED = 130 };
@@ -14,6 +15,11 @@ typedef struct hs_console {
     bool bar;               /* standard error is a terminal and --quiet was not given */
     bool drawn;             /* a bar stands on the last line */
     double next_draw_s;
+    /* How fast the stage under way is. */
+    char stage[32];
+    uint64_t last_done;
+    double last_s;
+    double per_s; /* units a second of late; 0: not known yet */
 } hs_console;
 
 /* From here on SIGINT and SIGTERM set progress.cancel; a second signal ends the program at once. */
@@ -22,6 +28,8 @@ void hs_console_open(hs_console *console, bool quiet);
 void hs_console_clear(hs_console *console);
 /* As progress.step, for the program's own loops. */
 void hs_console_step(hs_console *console, const char *stage, uint64_t done, uint64_t total);
+/* Writes ", 12.3 MB/s, 1:23:45 left" as far as it is known and means something; per_s 0: nothing is. */
+void hs_console_rate(char *text, size_t size, const char *stage, double per_s, uint64_t left);
 /* Names come out of files: control characters, which a terminal would obey, become '?'. */
 void hs_console_clean(char *text);
 /* "hstu: warning: <sentence>", cleaned. */

@@ -26,13 +26,30 @@ typedef struct hstu_progress {
 
 typedef struct hstu_preprocess_options {
     size_t size;              /* set by hstu_preprocess_options_init */
-    const char *dataset_name; /* "KuaiRand-1K", "KuaiRand-Pure" or "KuaiRand-27K", any case; default KuaiRand-1K */
-    const char *data_root;    /* holds <dataset_name>/ or <dataset_name>/data/ with the CSV files; default tmp_data */
+    const char *dataset_name; /* "KuaiRand-1K", ...-Pure, ...-27K, "ml-1m", "ml-20m" or "custom"; default KuaiRand-1K */
+    const char *data_root;    /* holds <dataset_name>/ (KuaiRand also <dataset_name>/data/); default tmp_data */
     int64_t time_interval_s;  /* a new session starts when the gap to the previous event is >= this; default 300 */
     int64_t max_sequences;    /* sessions in the CSV; default 1024 */
     int64_t max_sequence_length; /* the last max_sequence_length + 1 events of a session are kept; default 256 */
     int allow_missing_logs;      /* nonzero: an absent log of the set is a warning instead of an error */
     hstu_progress progress;
+    /* Bytes that preprocessing may take, at least 2^20, default 2 GiB; what does not fit waits in a temporary file of the output
+     * folder. Counted is all that it allocates, but for some 100 KB a thread; pages that the kernel keeps of files are not. */
+    uint64_t memory_limit;
+    int threads; /* 0 (default): as many as this process may use. No output depends on it, nor on memory_limit */
+    int no_text; /* nonzero: sequences.safetensors alone; older text files are removed */
+    int no_hash; /* nonzero: inputs are not hashed, and xxh3_64 is null in the metadata */
+    /* "custom" only: CSV files with a header line, plain or gzip. Results go into <data_root>/custom/. */
+    const char *const *input; /* [n_inputs] paths; at equal times of a user the earlier file's rows come first */
+    size_t n_inputs;
+    const char *user_column, *item_column, *time_column; /* defaults "user_id", "item_id", "timestamp" */
+    /* "is_click=1,is_like=2": the action is the sum of the weights (together at most 255) of the columns that are not 0, false
+     * or empty. Without weights the first eight have 1, 2, 4, ... "rating=value": one column, whole numbers from 0 to 255,
+     * that is the action. NULL (default) or "": every action is 0. */
+    const char *action_columns;
+    const char *time_unit; /* "s" (default), "ms", "us", "ns", or "iso": 2022-04-25T14:46:24Z */
+    const char *delimiter; /* between fields: one character, or "tab"; default "," */
+    int text_ids;          /* nonzero: ids are texts also where all are whole numbers, so they are numbered from 1 */
 } hstu_preprocess_options;
 
 typedef struct hstu_preprocess_report {
@@ -45,21 +62,67 @@ typedef struct hstu_preprocess_report {
     uint64_t vocab_size;       /* metadata.json's: largest video id + 1 over the sessions looked at */
     uint64_t n_features;       /* contextual features per user, 0 without a user_features file */
     uint64_t n_ranking_users;  /* rows of processed_seqs.csv: users that every log and the features file hold */
+    double total_s;            /* seconds of the call; */
+    double read_s;             /* those until the last row was read and parsed; */
+    double disk_s;             /* those in which it waited at the end for all files to be on the disk */
     char sequences_path[1024]; /* the files written */
     char sessions_path[1024];
     char metadata_path[1024];
-    char ranking_path[1024]; /* "" without a user_features file: then processed_seqs.csv is not written */
+    char ranking_path[1024];    /* "" without a user_features file: then processed_seqs.csv is not written */
+    char sasrec_path[1024];     /* MovieLens: sasrec_format.csv; else "" */
+    char candidates_path[1024]; /* MovieLens: candidates.txt, "" without movies; else "" */
+    char user_ids_path[1024];   /* custom: user_ids.csv where users are texts; else "" */
+    char item_ids_path[1024];   /* custom: item_ids.csv where items are texts; else "" */
 } hstu_preprocess_report;
 
 HSTU_API void hstu_preprocess_options_init(hstu_preprocess_options *options);
 
-/* Reads the set's standard logs and writes, under <data_root>/<dataset_name>/: sequences.safetensors (every event),
+/* KuaiRand: reads the set's standard logs and writes, under <data_root>/<dataset_name>/: sequences.safetensors (every event),
  * processed_inference_sequences.csv and metadata.json (sessions), and, where the set's user features are there,
  * processed_seqs.csv (NVIDIA's layout: one row a user); without them an older one is removed. Formats: docs/formats.md.
+ * MovieLens: the same files, with processed_seqs.csv as NVIDIA's preprocessing writes it for MovieLens, and sasrec_format.csv
+ * (Meta's layout) and candidates.txt (every movie's id). An event's action is the rating's class, from 0.
+ * Custom: sequences.safetensors, processed_inference_sequences.csv and metadata.json, and item_ids.csv and user_ids.csv where
+ * such ids are texts: a column whose ids are all whole numbers from 0 keeps them, any other is numbered from 1 in the order of
+ * first appearance.
  * Each file appears under its name only when it is complete. HSTU_EINVAL for options, HSTU_ENOENT for absent logs (naming the expected path),
  * HSTU_EFORMAT with file, line and column for bad rows, HSTU_EIO, HSTU_ENOMEM, HSTU_ECANCELLED. */
 HSTU_API hstu_status hstu_preprocess(
     const hstu_preprocess_options *options, hstu_preprocess_report *report, hstu_error *err);
+
+/* ---- Synthetic logs --------------------------------------------------------------------------------------------- */
+
+typedef struct hstu_synth_options {
+    size_t size;           /* set by hstu_synth_options_init */
+    const char *like;      /* the set whose shape and file names it takes, as dataset_name above; default KuaiRand-1K */
+    const char *data_root; /* the files go into <data_root>/<set>/data/, which is made; default tmp_data */
+    /* 0: of users as many as the real set has (but not more than events); of events likewise; of items as many for each
+     * event as there. At most 10^8 users, 10^9 items, 2^32 - 2 events; at least one event a user. */
+    int64_t users, items, events;
+    uint64_t seed; /* default 1 */
+    int threads;   /* 0: as many as there are processors; the files do not depend on it */
+    int overwrite; /* nonzero: files of these names are replaced */
+    hstu_progress progress;
+} hstu_synth_options;
+
+enum { HSTU_SYNTH_MAX_FILES = 5 };
+
+typedef struct hstu_synth_report {
+    int64_t users, items, events; /* as decided; events is the number of rows of all logs */
+    uint64_t bytes;               /* of all files */
+    int n_files;
+    char path[HSTU_SYNTH_MAX_FILES][1024]; /* the logs, then the user features */
+    uint64_t rows[HSTU_SYNTH_MAX_FILES];   /* of each file, without its header */
+} hstu_synth_report;
+
+HSTU_API void hstu_synth_options_init(hstu_synth_options *options);
+
+/* Writes standard logs and user features in the format of a KuaiRand set and of its shape: heavy-tailed users and items, sessions,
+ * actions, times, durations and duplicate rows at the real ones' rates. Every item appears when there are at least as many events
+ * as items. Users ascend, a user's times mostly. The bytes depend on like, users, items, events and seed alone. Each file
+ * appears under its name when it is complete. HSTU_EINVAL for options, HSTU_EIO for files that exist, a disk without the
+ * room (before anything is written, as far as that can be told) and failed writes, HSTU_ENOMEM, HSTU_ECANCELLED. */
+HSTU_API hstu_status hstu_synth(const hstu_synth_options *options, hstu_synth_report *report, hstu_error *err);
 
 /* ---- Sequence files --------------------------------------------------------------------------------------------- */
 
@@ -87,6 +150,35 @@ HSTU_API hstu_status hstu_dataset_open(
     hstu_dataset **out, const char *path, const hstu_progress *progress /* or NULL */, hstu_error *err);
 HSTU_API void hstu_dataset_close(hstu_dataset *dataset); /* NULL is fine */
 HSTU_API void hstu_dataset_get_info(const hstu_dataset *dataset, hstu_dataset_info *info);
+
+/* Nonzero when `path` begins as a sequence file does: it is worth opening as one. Zero for anything else, also for what
+ * cannot be read. */
+HSTU_API int hstu_dataset_recognise(const char *path);
+
+/* ---- Summaries -------------------------------------------------------------------------------------------------- */
+
+enum { HSTU_SUMMARY_PERCENTILES = 8, HSTU_SUMMARY_TOP = 10, HSTU_SUMMARY_ACTIONS = 256 };
+
+typedef struct hstu_summary {
+    int64_t n_users;                          /* distinct */
+    int64_t n_sequences;                      /* users, or the sessions of a sessions file */
+    int64_t n_events, n_items;                /* distinct items */
+    int64_t n_duplicates;                     /* events equal to an earlier one; -1: the file does not tell */
+    int percent[HSTU_SUMMARY_PERCENTILES];    /* 0, 10, 25, 50, 75, 90, 99 and 100 */
+    int64_t length[HSTU_SUMMARY_PERCENTILES]; /* events of a sequence: the least that so many percent do not exceed */
+    int has_time;
+    int64_t first_ms, last_ms; /* milliseconds since 1970, UTC */
+    int action_is_mask; /* KuaiRand's bits (docs/formats.md 1.1), as far as can be told; else ratings or weights */
+    int64_t n_with_action[HSTU_SUMMARY_ACTIONS]; /* events by action; a sasrec file's others are in none */
+    int64_t n_top;                               /* at most HSTU_SUMMARY_TOP */
+    int64_t top_item[HSTU_SUMMARY_TOP]; /* ids as in the file, most events first; of equal ones the smaller id */
+    int64_t top_events[HSTU_SUMMARY_TOP];
+} hstu_summary;
+
+/* What a sequence file holds, for people to look at. Of items 192 MiB at most are counted at a time, more in several passes.
+ * HSTU_ENOMEM, HSTU_ECANCELLED. */
+HSTU_API hstu_status hstu_summary_make(
+    hstu_summary *out, const hstu_dataset *dataset, const hstu_progress *progress /* or NULL */, hstu_error *err);
 
 /* ---- Histories -------------------------------------------------------------------------------------------------- */
 

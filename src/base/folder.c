@@ -3,11 +3,13 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/path.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static hstu_status add(hs_folder *folder, const char *path, const char *name, hstu_error *err)
 {
@@ -66,6 +68,22 @@ fail:
 bool hs_folder_has(const hs_folder *folder, const char *name)
 {
     return folder->n && bsearch(&name, folder->name, folder->n, sizeof *folder->name, compare);
+}
+
+hstu_status hs_folder_make(const char *path, hstu_error *err)
+{
+    hs_path part;
+    HS_TRY(hs_path_join(&part, path, "", err)); /* ends with a '/' */
+    for (char *slash = part.text + 1; (slash = strchr(slash, '/')); slash++) {
+        *slash = '\0';
+        int code = mkdir(part.text, 0777) == 0 ? 0 : errno;
+        if (code == EEXIST)
+            code = hs_path_is_folder(part.text) ? 0 : ENOTDIR;
+        if (code)
+            return hs_fail_errno(err, code, "cannot make the folder '%s'", part.text);
+        *slash = '/';
+    }
+    return HSTU_OK;
 }
 
 void hs_folder_free(hs_folder *folder)

@@ -20,7 +20,7 @@
 enum { BUFFER_BYTES = 1 << 20, MAX_TEMPORARIES = 100 };
 
 struct hs_outfile {
-    FILE *stream;
+    FILE *stream;    /* NULL: finished */
     char *path;      /* what the caller asked for, symbolic links resolved */
     char *temporary; /* NULL: `path` is written directly */
     char *buffer;
@@ -54,7 +54,7 @@ static hstu_status open_temporary(hs_outfile *file, hstu_error *err)
         return hs_fail_nomem(err, bytes, file->path);
     for (int n = 0; !file->stream && n < MAX_TEMPORARIES; n++) {
         (void)snprintf(file->temporary, bytes, "%s.%ld.%d.tmp", file->path, (long)getpid(), n);
-        file->stream = fopen(file->temporary, "wbxe");
+        file->stream = fopen(file->temporary, "w+bxe");
         if (!file->stream && errno != EEXIST)
             break;
     }
@@ -107,6 +107,43 @@ hstu_status hs_outfile_write(hs_outfile *file, const void *data, size_t n, hstu_
     return n && fwrite(data, 1, n, file->stream) != n ? fail_write(file, err) : HSTU_OK;
 }
 
+hstu_status hs_outfile_write_at(hs_outfile *file, uint64_t at, const void *data, size_t n, hstu_error *err)
+{
+    const char *from = data;
+    while (n) {
+        const ssize_t done = pwrite(fileno(file->stream), from, n, (off_t)at);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return fail_write(file, err);
+        from += done;
+        at += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return HSTU_OK;
+}
+
+hstu_status hs_outfile_read_at(hs_outfile *file, uint64_t at, void *data, size_t n, hstu_error *err)
+{
+    char *to = data;
+    while (n) {
+        const ssize_t done = pread(fileno(file->stream), to, n, (off_t)at);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return hs_fail_errno(err, done ? errno : EIO, "cannot read '%s'", open_name(file));
+        to += done;
+        at += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return HSTU_OK;
+}
+
+hstu_status hs_outfile_truncate(hs_outfile *file, uint64_t size, hstu_error *err)
+{
+    return ftruncate(fileno(file->stream), (off_t)size) == 0 ? HSTU_OK : fail_write(file, err);
+}
+
 hstu_status hs_outfile_printf(hs_outfile *file, hstu_error *err, const char *fmt, ...)
 {
     va_list args;
@@ -116,15 +153,26 @@ hstu_status hs_outfile_printf(hs_outfile *file, hstu_error *err, const char *fmt
     return n < 0 ? fail_write(file, err) : HSTU_OK;
 }
 
-hstu_status hs_outfile_commit(hs_outfile *file, hstu_error *err)
+hstu_status hs_outfile_finish(hs_outfile *file, hstu_error *err)
 {
-    if (!file)
-        return HSTU_OK;
     hstu_status status = HSTU_OK;
+    if (!file->stream)
+        return status;
     if (fflush(file->stream) != 0 || (file->temporary && fsync(fileno(file->stream)) != 0))
         status = fail_write(file, err);
     if (fclose(file->stream) != 0 && status == HSTU_OK)
         status = fail_write(file, err);
+    file->stream = NULL;
+    hs_free(file->buffer);
+    file->buffer = NULL;
+    return status;
+}
+
+hstu_status hs_outfile_commit(hs_outfile *file, hstu_error *err)
+{
+    if (!file)
+        return HSTU_OK;
+    hstu_status status = hs_outfile_finish(file, err);
     if (file->temporary && status == HSTU_OK && rename(file->temporary, file->path) != 0)
         status = hs_fail_errno(err, errno, "cannot rename '%s' to '%s'", file->temporary, file->path);
     if (file->temporary && status != HSTU_OK)
@@ -137,7 +185,8 @@ void hs_outfile_discard(hs_outfile *file)
 {
     if (!file)
         return;
-    (void)fclose(file->stream);
+    if (file->stream)
+        (void)fclose(file->stream);
     if (file->temporary)
         (void)remove(file->temporary);
     free_parts(file);

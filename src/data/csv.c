@@ -21,9 +21,9 @@ typedef struct cursor {
     const char *problem;
 } cursor;
 
-static bool is_special(char c)
+static bool is_special(char c, char delimiter)
 {
-    return c == ',' || c == '\n' || c == '\r' || c == '"';
+    return c == delimiter || c == '\n' || c == '\r' || c == '"';
 }
 
 static split_result problem(cursor *c, const char *text)
@@ -64,12 +64,12 @@ static split_result split_field(hs_csv *csv, cursor *c)
         const split_result result = split_quoted(c, field, escaped);
         if (result != SPLIT_ROW)
             return result;
-        if (c->p < c->end && *c->p != ',' && *c->p != '\n' && *c->p != '\r')
+        if (c->p < c->end && *c->p != csv->delimiter && *c->p != '\n' && *c->p != '\r')
             return problem(c, "text follows a field's closing quote");
         return SPLIT_ROW;
     }
     const char *p = c->p;
-    while (p < c->end && !is_special(*p))
+    while (p < c->end && !is_special(*p, csv->delimiter))
         p++;
     *field = (hs_csv_field){c->p, (size_t)(p - c->p)};
     c->p = p;
@@ -92,7 +92,7 @@ static split_result split_row(hs_csv *csv, cursor *c, size_t limit)
             csv->row_bytes = (size_t)(c->p - c->begin);
             return c->final ? SPLIT_ROW : SPLIT_MORE;
         }
-        if (*c->p == ',') {
+        if (*c->p == csv->delimiter) {
             c->p++;
             continue;
         }
@@ -214,17 +214,40 @@ static hstu_status read_header(hs_csv *csv, hstu_error *err)
     return HSTU_OK;
 }
 
+static hstu_status make_room(hs_csv *csv, const char *path, hstu_error *err)
+{
+    csv->path = hs_strndup(path, strlen(path));
+    csv->field = hs_calloc(HS_CSV_MAX_COLUMNS, sizeof *csv->field);
+    csv->escaped = hs_calloc(HS_CSV_MAX_COLUMNS, sizeof *csv->escaped);
+    if (!csv->path || !csv->field || !csv->escaped)
+        return hs_fail_nomem(err, HS_CSV_MAX_COLUMNS * sizeof *csv->field, path);
+    return HSTU_OK;
+}
+
+static hstu_status keep_columns(hs_csv *csv, const hs_csv *header, hstu_error *err)
+{
+    csv->column = hs_calloc(header->n_columns, sizeof *csv->column);
+    if (!csv->column)
+        return hs_fail_nomem(err, header->n_columns * sizeof *csv->column, header->path);
+    csv->n_columns = header->n_columns;
+    for (size_t i = 0; i < csv->n_columns; i++) {
+        csv->column[i] = hs_strndup(header->column[i], strlen(header->column[i]));
+        if (!csv->column[i])
+            return hs_fail_nomem(err, strlen(header->column[i]), header->path);
+    }
+    return HSTU_OK;
+}
+
 hstu_status hs_csv_open(hs_csv *csv, const char *path, size_t max_row_bytes, hstu_error *err)
 {
-    hs_csv opened = {.max_row_bytes = max_row_bytes, .next_line = 1, .line = 1};
+    return hs_csv_open_with(csv, path, ',', max_row_bytes, err);
+}
+
+hstu_status hs_csv_open_with(hs_csv *csv, const char *path, char delimiter, size_t max_row_bytes, hstu_error *err)
+{
+    hs_csv opened = {.delimiter = delimiter, .max_row_bytes = max_row_bytes, .next_line = 1, .line = 1};
     hstu_status status = HSTU_OK;
-    opened.path = hs_strndup(path, strlen(path));
-    opened.field = hs_calloc(HS_CSV_MAX_COLUMNS, sizeof *opened.field);
-    opened.escaped = hs_calloc(HS_CSV_MAX_COLUMNS, sizeof *opened.escaped);
-    if (!opened.path || !opened.field || !opened.escaped) {
-        status = hs_fail_nomem(err, HS_CSV_MAX_COLUMNS * sizeof *opened.field, path);
-        goto fail;
-    }
+    HS_TRY_GOTO(make_room(&opened, path, err));
     HS_TRY_GOTO(hs_bytesource_open(&opened.source, path, max_row_bytes, err));
     HS_TRY_GOTO(read_header(&opened, err));
     *csv = opened;
@@ -232,6 +255,29 @@ hstu_status hs_csv_open(hs_csv *csv, const char *path, size_t max_row_bytes, hst
 fail:
     hs_csv_close(&opened);
     return status;
+}
+
+hstu_status hs_csv_open_rows(
+    hs_csv *csv, const hs_csv *header, const char *text, size_t bytes, uint64_t line, hstu_error *err)
+{
+    hs_csv opened = {
+        .delimiter = header->delimiter, .max_row_bytes = header->max_row_bytes, .next_line = line, .line = line};
+    hstu_status status = HSTU_OK;
+    HS_TRY_GOTO(make_room(&opened, header->path, err));
+    HS_TRY_GOTO(hs_bytesource_open_memory(&opened.source, text, bytes, err));
+    HS_TRY_GOTO(keep_columns(&opened, header, err));
+    *csv = opened;
+    return HSTU_OK;
+fail:
+    hs_csv_close(&opened);
+    return status;
+}
+
+void hs_csv_leave_rows(hs_csv *csv, uint64_t *line)
+{
+    hs_bytesource_consume(csv->source, csv->row_end_bytes);
+    csv->row_end_bytes = 0;
+    *line = csv->next_line;
 }
 
 void hs_csv_close(hs_csv *csv)
@@ -256,6 +302,17 @@ bool hs_csv_has_column(const hs_csv *csv, const char *name)
     return false;
 }
 
+/* The names that stand there tell a mistyped one, and a wrong delimiter. */
+static hstu_status fail_missing(const hs_csv *csv, const char *name, hstu_error *err)
+{
+    char list[160] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < csv->n_columns && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%.60s", i ? ", " : "", csv->column[i]);
+    return hs_fail(err, HSTU_EFORMAT, 1, "'%s', line 1: the column '%s' is missing among %zu column%s: %s%s", csv->path,
+        name, csv->n_columns, csv->n_columns == 1 ? "" : "s", list, used < sizeof list ? "" : "...");
+}
+
 hstu_status hs_csv_column(const hs_csv *csv, const char *name, size_t *index, hstu_error *err)
 {
     size_t found = csv->n_columns;
@@ -269,8 +326,7 @@ hstu_status hs_csv_column(const hs_csv *csv, const char *name, size_t *index, hs
         found = i;
     }
     if (found == csv->n_columns)
-        return hs_fail(err, HSTU_EFORMAT, 1, "'%s', line 1: the column '%s' is missing among %zu columns", csv->path,
-            name, csv->n_columns);
+        return fail_missing(csv, name, err);
     *index = found;
     return HSTU_OK;
 }
@@ -316,7 +372,7 @@ bool hs_csv_append_field(hs_dynbuf *to, const char *text, size_t len)
 {
     bool plain = true;
     for (size_t i = 0; plain && i < len; i++)
-        plain = !is_special(text[i]);
+        plain = !is_special(text[i], ',');
     if (plain)
         return hs_dynbuf_append(to, text, len);
     bool ok = hs_dynbuf_append(to, "\"", 1);

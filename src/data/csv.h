@@ -20,6 +20,7 @@ typedef struct hs_csv_field {
 
 typedef struct hs_csv {
     char *path;
+    char delimiter; /* between fields: ',', or what hs_csv_open_with was given */
     hs_bytesource *source;
     size_t max_row_bytes;
     size_t n_columns;
@@ -38,6 +39,14 @@ typedef struct hs_csv {
 
 /* Opens a file and reads its header. Rows (and so fields) past max_row_bytes are errors. Close on success only. */
 hstu_status hs_csv_open(hs_csv *csv, const char *path, size_t max_row_bytes, hstu_error *err);
+/* The same with another character between fields, which is no quote, carriage return or line feed. */
+hstu_status hs_csv_open_with(hs_csv *csv, const char *path, char delimiter, size_t max_row_bytes, hstu_error *err);
+/* Rows that lie in memory, borrowed until close: the first is line `line` of the file that `header` was opened on, whose
+ * columns they have. */
+hstu_status hs_csv_open_rows(
+    hs_csv *csv, const hs_csv *header, const char *text, size_t bytes, uint64_t line, hstu_error *err);
+/* Leaves the rows to the caller: csv->source stands behind the header. *line: where they begin. */
+void hs_csv_leave_rows(hs_csv *csv, uint64_t *line);
 void hs_csv_close(hs_csv *csv); /* a zeroed one is fine */
 
 /* The place of the column called `name`: HSTU_EFORMAT when it is missing or stands there twice. */

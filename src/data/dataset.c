@@ -11,7 +11,7 @@
 #define KNOWN                                                                                                          \
     "expected sequences.safetensors, or a CSV file with the columns of processed_inference_sequences.csv "             \
     "(user_id, sequence, actions, length), of sasrec_format.csv (user_id, sequence_item_ids, ...) or of "              \
-    "processed_seqs.csv (user_id, video_id, action_weights, time_ms)"
+    "processed_seqs.csv (user_id, video_id, action_weights, time_ms, or user_id, movie_id, rating, unix_timestamp)"
 
 static hstu_status count_rows(hstu_dataset *dataset, hstu_error *err)
 {
@@ -43,7 +43,8 @@ static hstu_status read_csv(hstu_dataset *dataset, hs_csv *csv, const hstu_progr
     } else if (hs_csv_has_column(csv, "sequence") && hs_csv_has_column(csv, "actions")) {
         dataset->kind = HSTU_DATASET_SESSIONS;
         HS_TRY(hs_session_csv_read(&dataset->rows, csv, progress, err));
-    } else if (hs_csv_has_column(csv, "video_id") && hs_csv_has_column(csv, "action_weights")) {
+    } else if ((hs_csv_has_column(csv, "video_id") && hs_csv_has_column(csv, "action_weights")) ||
+               (hs_csv_has_column(csv, "movie_id") && hs_csv_has_column(csv, "unix_timestamp"))) {
         dataset->kind = HSTU_DATASET_RANKING;
         HS_TRY(hs_ranking_csv_read(&dataset->rows, csv, progress, err));
     } else {

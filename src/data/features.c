@@ -14,7 +14,8 @@
 enum { CHECK_ROWS = 4096, TEXT_BYTES = 64 << 20, ROWS_BYTES = 1 << 30 };
 
 const char *const hs_feature_name[HS_FEATURES_N] = {"user_active_degree", "follow_user_num_range",
-    "fans_user_num_range", "friend_user_num_range", "register_days_range"};
+    "fans_user_num_range", "friend_user_num_range", "register_days_range", "sex", "age_group", "occupation",
+    "zip_code"};
 
 /* The place of `field` among the feature's values, from 1; a new value is added. */
 static hstu_status find_value(
@@ -82,11 +83,11 @@ static hstu_status keep_header(hs_features *features, const hs_csv *csv, size_t 
     return HSTU_OK;
 }
 
-/* The feature that a column holds, HS_FEATURES_N for another one. */
+/* The feature that a column holds, HS_FEATURES_KUAIRAND for another one. */
 static size_t feature_of(const size_t *column, size_t index)
 {
     size_t f = 0;
-    while (f < HS_FEATURES_N && column[f] != index)
+    while (f < HS_FEATURES_KUAIRAND && column[f] != index)
         f++;
     return f;
 }
@@ -100,9 +101,9 @@ static hstu_status keep_row(hs_features *features, const hs_csv *csv, size_t use
         const hs_csv_field *field = &csv->field[i];
         if (i == user_column)
             continue;
-        const bool ok = f < HS_FEATURES_N ? hs_dynbuf_printf(&features->text, ",%" PRId64, code[f])
-                                          : hs_dynbuf_append(&features->text, ",", 1) &&
-                                                hs_csv_append_field(&features->text, field->text, field->len);
+        const bool ok = f < HS_FEATURES_KUAIRAND ? hs_dynbuf_printf(&features->text, ",%" PRId64, code[f])
+                                                 : hs_dynbuf_append(&features->text, ",", 1) &&
+                                                       hs_csv_append_field(&features->text, field->text, field->len);
         if (!ok)
             return fail_text(&features->text, csv, err);
     }
@@ -113,9 +114,9 @@ static hstu_status keep_row(hs_features *features, const hs_csv *csv, size_t use
 static hstu_status read_rows(hs_features *features, hs_csv *csv, const int64_t *user_id, size_t n_users,
     const hstu_progress *progress, hstu_error *err)
 {
-    size_t user_column = 0, column[HS_FEATURES_N] = {0};
+    size_t user_column = 0, column[HS_FEATURES_KUAIRAND] = {0};
     HS_TRY(hs_csv_column(csv, "user_id", &user_column, err));
-    for (size_t f = 0; f < HS_FEATURES_N; f++)
+    for (size_t f = 0; f < HS_FEATURES_KUAIRAND; f++)
         HS_TRY(hs_csv_column(csv, hs_feature_name[f], &column[f], err));
     HS_TRY(keep_header(features, csv, user_column, err));
     features->n_users_without = n_users;
@@ -126,9 +127,9 @@ static hstu_status read_rows(hs_features *features, hs_csv *csv, const int64_t *
         HS_TRY(hs_csv_next(csv, &more, err));
         if (!more)
             return HSTU_OK;
-        int64_t id = 0, code[HS_FEATURES_N];
+        int64_t id = 0, code[HS_FEATURES_KUAIRAND];
         HS_TRY(hs_csv_int(csv, user_column, 0, INT64_MAX, &id, err));
-        for (size_t f = 0; f < HS_FEATURES_N; f++)
+        for (size_t f = 0; f < HS_FEATURES_KUAIRAND; f++)
             HS_TRY(find_value(features, csv, f, column[f], &code[f], err));
         const size_t user = find_user(user_id, n_users, id);
         if (user == n_users)
@@ -136,7 +137,7 @@ static hstu_status read_rows(hs_features *features, hs_csv *csv, const int64_t *
         if (features->code[0][user])
             return hs_csv_fail(csv, user_column, err, "the user %" PRId64 " stands there a second time", id);
         features->n_users_without--;
-        for (size_t f = 0; f < HS_FEATURES_N; f++)
+        for (size_t f = 0; f < HS_FEATURES_KUAIRAND; f++)
             features->code[f][user] = code[f];
         HS_TRY(keep_row(features, csv, user, user_column, column, code, err));
     }
@@ -156,7 +157,7 @@ hstu_status hs_features_read(hs_features *out, const char *path, const int64_t *
         status = hs_fail_nomem(err, n_users * sizeof *features.row, "contextual features");
         goto fail;
     }
-    for (size_t f = 0; f < HS_FEATURES_N; f++) {
+    for (size_t f = 0; f < HS_FEATURES_KUAIRAND; f++) {
         features.code[f] = hs_calloc(n_users, sizeof *features.code[f]);
         features.value[f] = hs_calloc(HS_FEATURES_MAX_VALUES, sizeof *features.value[f]);
         if (!features.code[f] || !features.value[f]) {

@@ -1,4 +1,4 @@
-/* Contextual features of KuaiRand users: columns of user_features_<set>.csv as small integers. */
+/* Contextual features of users as small integers: of KuaiRand, read here from user_features_<set>.csv, and of MovieLens. */
 #ifndef HS_DATA_FEATURES_H
 #define HS_DATA_FEATURES_H
 
@@ -9,9 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HS_FEATURES_N = 5, HS_FEATURES_MAX_VALUES = 1024 };
+/* KuaiRand's features are the first ones of all. */
+enum { HS_FEATURES_KUAIRAND = 5, HS_FEATURES_N = 9, HS_FEATURES_MAX_VALUES = 1024 };
 
-/* "user_active_degree", "follow_user_num_range", ...: the order of the reference's models. */
+/* "user_active_degree", "follow_user_num_range", ..., "sex", ...: the order of the reference's models. */
 extern const char *const hs_feature_name[HS_FEATURES_N];
 
 typedef struct hs_feature_row {
@@ -19,7 +20,8 @@ typedef struct hs_feature_row {
 } hs_feature_row;
 
 typedef struct hs_features {
-    int64_t *code[HS_FEATURES_N];      /* [n_users]: place of the user's value, from 1; 0: the file lacks the user */
+    int64_t *code[HS_FEATURES_N];      /* [n_users]: place of the user's value, from 1; 0: the file lacks the user;
+                                          NULL: the set has no such feature */
     const char **value[HS_FEATURES_N]; /* [n_values]: the texts in order of first appearance in the file */
     size_t n_values[HS_FEATURES_N];
     uint64_t n_users_without; /* users that the file lacks */

@@ -1,192 +1,400 @@
-/* Reading KuaiRand's standard logs. The action bits are those of the reference's preprocessing. */
+/* Reading KuaiRand's standard logs. One thread at a time takes the next block of text, cut behind its last whole row; it is
+ * read, unpacked and hashed then, in the order of the files. Blocks are parsed side by side. A block that is not plain, or
+ * not right, goes through the strict reader; of several errors the first one in the logs is told, when all threads have
+ * come to an end and the lines before it are counted. */
 #include "data/kuairand_log.h"
 
 #include "base/alloc.h"
-#include "base/dynbuf.h"
 #include "base/error.h"
+#include "data/csv.h"
+#include "data/eventsink_int.h"
 #include "data/feedback.h"
+#include "data/log_parse.h"
+#include "data/workers.h"
 
-#include <stdlib.h>
+#include <errno.h>
 #include <string.h>
-#include <xxhash.h>
+#include <sys/stat.h>
 
-enum { CHECK_ROWS = 4096, N_ACTIONS = 8 };
+/* A log that was begun. */
+typedef struct log_state {
+    hs_csv csv; /* its header; the source is closed at the log's end */
+    hs_log_layout layout;
+    uint64_t first_line;  /* of the rows */
+    uint64_t first_block; /* number of its first block */
+} log_state;
 
-static const char *const action_column[N_ACTIONS] = {"is_click", "is_like", "is_follow", "is_comment", "is_forward",
-    "is_hate", "long_view", "is_profile_enter"}; /* bit 0 .. 7 */
+typedef struct block {
+    uint64_t index; /* among all blocks */
+    size_t log, bytes;
+    bool quoted; /* or too long a row: not for the fast way */
+} block;
 
-/* Where a log keeps what is read, and how its rows are hashed. */
-typedef struct log_layout {
-    size_t user, item, time_ms, play_time_ms, duration_ms, action[N_ACTIONS];
-    size_t *order;  /* [n_columns]: the columns in the order in which rows are compared */
-    bool in_order;  /* order is 0, 1, 2, ... */
-    uint64_t seed;  /* from the column names: rows of logs with other columns are never equal */
-    hs_dynbuf text; /* a row in that order, when its own bytes will not do */
-} log_layout;
+typedef struct parser {
+    char *memory; /* padding, room bytes of text, padding */
+    size_t room;
+    hs_eventrows rows;
+    hs_dynbuf hashed;
+    block block;        /* the last one, kept when it failed */
+    hstu_status status; /* of that */
+    bool bad_rows;      /* the strict reader's error, which is told with its line later */
+    hstu_error error;
+} parser;
 
-typedef struct column_name {
-    const char *name;
-    size_t index;
-} column_name;
+typedef struct reader {
+    hs_eventsink *sink;
+    const hs_path *path;
+    size_t n_logs;
+    bool hashed;
+    const hstu_progress *progress;
+    hs_log_file *file;
+    uint64_t total_bytes;
+    parser *parser; /* [n_parsers] */
+    size_t n_parsers;
+    /* Under the lock. */
+    pthread_mutex_t lock;
+    log_state *log; /* [n_logs] */
+    size_t n_begun; /* logs; the last of them is being read */
+    bool reading;   /* its source is open */
+    char *carry;    /* what follows the last whole row of the block before */
+    size_t n_carry, cap_carry;
+    uint64_t *n_lines; /* [n_blocks] line feeds of each block that was parsed */
+    uint64_t n_blocks, cap_blocks;
+    uint64_t done_bytes; /* of logs that are finished */
+    bool stopped, full;  /* no more blocks; none in this round */
+} reader;
 
-static int compare_names(const void *left, const void *right)
+/* ---- Taking blocks: under the lock ------------------------------------------------------------------------------ */
+
+static hstu_status begin_log(reader *r, hstu_error *err)
 {
-    const column_name *x = left, *y = right;
-    const int order = strcmp(x->name, y->name);
-    return order ? order : (x->index > y->index) - (x->index < y->index);
+    log_state *log = &r->log[r->n_begun];
+    HS_TRY(hs_csv_open(&log->csv, r->path[r->n_begun].text, HS_KUAIRAND_ROW_BYTES, err));
+    r->n_begun++;
+    HS_TRY(hs_log_layout_find(&log->layout, &log->csv, &r->log[0].csv, err));
+    if (!r->hashed)
+        hs_bytesource_no_hash(log->csv.source);
+    hs_csv_leave_rows(&log->csv, &log->first_line);
+    log->first_block = r->n_blocks;
+    r->reading = true;
+    return HSTU_OK;
 }
 
-static column_name *sorted_names(char *const *name, size_t n)
+static void end_log(reader *r)
 {
-    column_name *sorted = hs_alloc(n, sizeof *sorted);
-    if (!sorted)
-        return NULL;
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = (column_name){name[i], i};
-    qsort(sorted, n, sizeof *sorted, compare_names);
-    return sorted;
+    hs_bytesource *source = r->log[r->n_begun - 1].csv.source;
+    hs_log_file *file = &r->file[r->n_begun - 1];
+    file->bytes = hs_bytesource_file_bytes(source);
+    file->hash = r->hashed ? hs_bytesource_hash(source) : 0;
+    r->done_bytes += file->bytes;
+    hs_bytesource_close(source);
+    r->log[r->n_begun - 1].csv.source = NULL;
+    r->reading = false;
 }
 
-static bool keep_columns(hs_log_reader *reader, const hs_csv *csv)
+/* Where the text's last whole row ends; 0: there is none. A line feed ends a row when the quotes before it are pairs. */
+static size_t last_row_end(const char *text, size_t n, bool *quoted)
 {
-    reader->column = hs_calloc(csv->n_columns, sizeof *reader->column);
-    if (!reader->column)
+    const char *quote = memchr(text, '"', n);
+    *quoted = quote != NULL;
+    size_t end = 0;
+    bool inside = false;
+    for (size_t i = quote ? (size_t)(quote - text) : n; i < n; i++) {
+        inside ^= text[i] == '"';
+        end = !inside && text[i] == '\n' ? i + 1 : end;
+    }
+    for (size_t i = quote ? (size_t)(quote - text) : n; end == 0 && i > 0; i--)
+        end = text[i - 1] == '\n' ? i : 0;
+    return end;
+}
+
+static bool grow_text(parser *p, size_t room)
+{
+    char *memory = hs_realloc(p->memory, room + 2 * (size_t)HS_LOG_TEXT_PADDING, 1);
+    if (!memory)
         return false;
-    reader->n_columns = csv->n_columns;
-    for (size_t i = 0; i < csv->n_columns; i++) {
-        reader->column[i] = hs_strndup(csv->column[i], strlen(csv->column[i]));
-        if (!reader->column[i])
+    p->memory = memory;
+    p->room = room;
+    return true;
+}
+
+static bool keep_carry(reader *r, const char *text, size_t n)
+{
+    if (n > r->cap_carry) {
+        char *carry = hs_realloc(r->carry, n, 1);
+        if (!carry)
+            return false;
+        r->carry = carry;
+        r->cap_carry = n;
+    }
+    if (n)
+        memcpy(r->carry, text, n);
+    r->n_carry = n;
+    return true;
+}
+
+/* Reads the next block of the log at hand; of 0 bytes at its end. */
+static hstu_status fill_block(reader *r, parser *p, hstu_error *err)
+{
+    hs_bytesource *source = r->log[r->n_begun - 1].csv.source;
+    size_t n = 0, end = 0;
+    bool all = false;
+    do {
+        const size_t keep = n ? n : r->n_carry;
+        if (keep >= p->room && !grow_text(p, 2 * keep))
+            return hs_fail_nomem(err, 2 * keep, "a block of rows");
+        char *text = p->memory + HS_LOG_TEXT_PADDING;
+        if (n == 0 && r->n_carry)
+            memcpy(text, r->carry, r->n_carry);
+        size_t more = 0;
+        HS_TRY(hs_bytesource_read(source, text + keep, p->room - keep, &more, err));
+        n = keep + more;
+        end = last_row_end(text, n, &p->block.quoted);
+        all = more < p->room - keep && hs_bytesource_at_end(source);
+    } while (!all && end == 0 && n <= HS_KUAIRAND_ROW_BYTES);
+    if (all)
+        end = n;
+    if (end == 0 && n) { /* longer than any row may be: the strict reader says so */
+        end = n;
+        p->block.quoted = true;
+    }
+    p->block.bytes = end;
+    if (!keep_carry(r, p->memory + HS_LOG_TEXT_PADDING + end, n - end))
+        return hs_fail_nomem(err, n - end, "a block of rows");
+    return HSTU_OK;
+}
+
+static hstu_status number_block(reader *r, parser *p, hstu_error *err)
+{
+    if (r->n_blocks == r->cap_blocks) {
+        const size_t capacity = r->cap_blocks ? 2 * (size_t)r->cap_blocks : 256;
+        uint64_t *n_lines = hs_realloc(r->n_lines, capacity, sizeof *n_lines);
+        if (!n_lines)
+            return hs_fail_nomem(err, capacity * sizeof *n_lines, "a block of rows");
+        r->n_lines = n_lines;
+        r->cap_blocks = capacity;
+    }
+    p->block.log = r->n_begun - 1;
+    p->block.index = r->n_blocks++;
+    return HSTU_OK;
+}
+
+/* *more: the parser has a block. */
+static hstu_status next_block(reader *r, parser *p, bool *more, hstu_error *err)
+{
+    *more = false;
+    while (!*more && !r->stopped && !r->full) {
+        if (!r->reading && r->n_begun == r->n_logs)
+            return HSTU_OK;
+        r->full = hs_eventsink_full(r->sink, p->room);
+        if (r->full)
+            return HSTU_OK;
+        if (!r->reading)
+            HS_TRY(begin_log(r, err));
+        HS_TRY(fill_block(r, p, err));
+        if (p->block.bytes) {
+            HS_TRY(number_block(r, p, err));
+            *more = true;
+        } else {
+            end_log(r);
+        }
+    }
+    return HSTU_OK;
+}
+
+/* ---- Parsing ---------------------------------------------------------------------------------------------------- */
+
+static bool make_rows(parser *p)
+{
+    const size_t n = p->block.bytes / HS_LOG_MIN_ROW_BYTES + 2;
+    if (n <= p->rows.capacity)
+        return true;
+    hs_eventrows_free(&p->rows);
+    const size_t usual = p->room / HS_LOG_MIN_ROW_BYTES + 2;
+    return hs_eventrows_init(&p->rows, n > usual ? n : usual);
+}
+
+static uint64_t count_feeds(const char *text, size_t n)
+{
+    uint64_t feeds = 0;
+    for (size_t i = 0; i < n; i++)
+        feeds += text[i] == '\n';
+    return feeds;
+}
+
+static hstu_status parse(reader *r, parser *p, const log_state *log, hstu_error *err)
+{
+    char *text = p->memory + HS_LOG_TEXT_PADDING;
+    size_t bytes = p->block.bytes;
+    if (!make_rows(p))
+        return hs_fail_nomem(err, bytes, "a block of rows");
+    bool done = false;
+    if (!p->block.quoted && log->layout.in_order && bytes <= HS_KUAIRAND_ROW_BYTES) {
+        const bool unended = text[bytes - 1] != '\n'; /* at the end of a file; the padding has room */
+        if (unended)
+            text[bytes++] = '\n';
+        done = hs_log_parse_fast(&p->rows, &log->layout, text, bytes);
+        bytes -= unended;
+    }
+    if (!done) {
+        const hstu_status status =
+            hs_log_parse_strict(&p->rows, &log->layout, &log->csv, text, bytes, 1, &p->hashed, err);
+        p->bad_rows = status == HSTU_EFORMAT;
+        HS_TRY(status);
+    }
+    const uint64_t n_lines = done ? p->rows.n : count_feeds(text, bytes);
+    (void)pthread_mutex_lock(&r->lock);
+    r->n_lines[p->block.index] = n_lines;
+    (void)pthread_mutex_unlock(&r->lock);
+    return hs_eventsink_commit(r->sink, (size_t)(p - r->parser), &p->rows, (uint8_t)p->block.log, p->block.index, err);
+}
+
+/* The calling thread's, between two blocks. */
+static hstu_status report(const reader *r, uint64_t done_bytes, hstu_error *err)
+{
+    hs_progress_step(r->progress, "reading", done_bytes < r->total_bytes ? done_bytes : r->total_bytes, r->total_bytes);
+    return hs_progress_check(r->progress, err);
+}
+
+static void stop(reader *r, parser *p, hstu_status status)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    r->stopped = true;
+    p->status = status;
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static void work(void *ctx, size_t worker)
+{
+    reader *r = ctx;
+    parser *p = &r->parser[worker];
+    hstu_status status = HSTU_OK;
+    bool more = true;
+    while (true) {
+        (void)pthread_mutex_lock(&r->lock);
+        status = next_block(r, p, &more, &p->error);
+        if (status != HSTU_OK)
+            p->block.index = r->n_blocks; /* behind all that was handed out */
+        const bool reading = r->reading;
+        const uint64_t done =
+            r->done_bytes + (reading ? hs_bytesource_done_bytes(r->log[r->n_begun - 1].csv.source) : 0);
+        const log_state *log = more ? &r->log[p->block.log] : NULL;
+        (void)pthread_mutex_unlock(&r->lock);
+        if (status == HSTU_OK && worker == 0)
+            status = report(r, done, &p->error);
+        if (status == HSTU_OK && more)
+            status = parse(r, p, log, &p->error);
+        if (status != HSTU_OK)
+            stop(r, p, status);
+        if (status != HSTU_OK || !more)
+            return;
+    }
+}
+
+/* ---- All logs --------------------------------------------------------------------------------------------------- */
+
+/* The first of the errors in the logs, with its line now that the lines before are counted. */
+static hstu_status tell_first(reader *r, hstu_error *err)
+{
+    parser *first = NULL;
+    for (size_t i = 0; i < r->n_parsers; i++) {
+        parser *p = &r->parser[i];
+        if (p->status == HSTU_ECANCELLED) {
+            first = p;
+            break;
+        }
+        if (p->status != HSTU_OK && (!first || p->block.index < first->block.index))
+            first = p;
+    }
+    if (!first)
+        return HSTU_OK;
+    const log_state *log = &r->log[first->block.log];
+    uint64_t line = log->first_line;
+    for (uint64_t i = log->first_block; first->bad_rows && i < first->block.index; i++)
+        line += r->n_lines[i];
+    if (first->bad_rows)
+        return hs_log_parse_strict(&first->rows, &log->layout, &log->csv, first->memory + HS_LOG_TEXT_PADDING,
+            first->block.bytes, line, &first->hashed, err);
+    if (err)
+        *err = first->error;
+    return first->status;
+}
+
+static hstu_status read_all(reader *r, hstu_error *err)
+{
+    while (true) {
+        r->full = false;
+        hs_workers_run(r->n_parsers, work, r);
+        HS_TRY(tell_first(r, err));
+        if (!r->full)
+            break;
+        HS_TRY(hs_eventsink_flush(r->sink, err));
+    }
+    return report(r, r->total_bytes, err);
+}
+
+static hstu_status add_sizes(reader *r, hstu_error *err)
+{
+    for (size_t i = 0; i < r->n_logs; i++) {
+        struct stat st;
+        if (stat(r->path[i].text, &st) != 0)
+            return hs_fail_errno(err, errno, "cannot examine '%s'", r->path[i].text);
+        r->total_bytes += (uint64_t)st.st_size;
+    }
+    return HSTU_OK;
+}
+
+static bool make_room(reader *r)
+{
+    r->log = hs_calloc(r->n_logs, sizeof *r->log);
+    r->parser = hs_calloc(r->n_parsers, sizeof *r->parser);
+    if (!r->log || !r->parser)
+        return false;
+    for (size_t i = 0; i < r->n_parsers; i++) {
+        hs_dynbuf_init(&r->parser[i].hashed, 4 * (size_t)HS_KUAIRAND_ROW_BYTES);
+        if (!grow_text(&r->parser[i], hs_eventsink_text_bytes(r->sink)))
             return false;
     }
     return true;
 }
 
-/* The first log's order where the columns are the same, else the names' order. */
-static bool find_order(log_layout *layout, const hs_log_reader *reader, const hs_csv *csv)
+static void free_reader(reader *r)
 {
-    const size_t n = csv->n_columns;
-    column_name *mine = sorted_names(csv->column, n), *first = sorted_names(reader->column, reader->n_columns);
-    layout->order = hs_alloc(n, sizeof *layout->order);
-    const bool ok = mine && first && layout->order;
-    if (ok) {
-        bool same = n == reader->n_columns;
-        for (size_t i = 0; same && i < n; i++)
-            same = strcmp(mine[i].name, first[i].name) == 0;
-        for (size_t i = 0; i < n; i++)
-            layout->order[same ? first[i].index : i] = mine[i].index;
-        layout->in_order = true;
-        layout->seed = 0;
-        for (size_t i = 0; i < n; i++) {
-            const char *name = csv->column[layout->order[i]];
-            layout->in_order = layout->in_order && layout->order[i] == i;
-            layout->seed = XXH3_64bits_withSeed(name, strlen(name) + 1, layout->seed);
-        }
+    for (size_t i = 0; r->log && i < r->n_begun; i++) {
+        hs_csv_close(&r->log[i].csv);
+        hs_log_layout_free(&r->log[i].layout);
     }
-    hs_free(mine);
-    hs_free(first);
-    return ok;
-}
-
-static hstu_status find_layout(log_layout *layout, hs_log_reader *reader, const hs_csv *csv, hstu_error *err)
-{
-    const struct {
-        const char *name;
-        size_t *index;
-    } wanted[] = {{"user_id", &layout->user}, {"video_id", &layout->item}, {"time_ms", &layout->time_ms},
-        {"play_time_ms", &layout->play_time_ms}, {"duration_ms", &layout->duration_ms}};
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        HS_TRY(hs_csv_column(csv, wanted[i].name, wanted[i].index, err));
-    for (size_t i = 0; i < N_ACTIONS; i++)
-        HS_TRY(hs_csv_column(csv, action_column[i], &layout->action[i], err));
-    hs_dynbuf_init(&layout->text, 4 * (size_t)HS_KUAIRAND_ROW_BYTES);
-    if ((!reader->column && !keep_columns(reader, csv)) || !find_order(layout, reader, csv))
-        return hs_fail_nomem(err, csv->n_columns * sizeof(column_name), csv->path);
-    return HSTU_OK;
-}
-
-static hstu_status hash_row(uint64_t hash[2], log_layout *layout, const hs_csv *csv, hstu_error *err)
-{
-    const char *text = csv->row;
-    size_t len = csv->row_bytes;
-    if (!layout->in_order || csv->row_quoted) { /* a row without quotes is its own text */
-        layout->text.len = 0;
-        for (size_t i = 0; i < csv->n_columns; i++) {
-            const hs_csv_field *field = &csv->field[layout->order[i]];
-            if ((i && !hs_dynbuf_append(&layout->text, ",", 1)) ||
-                !hs_csv_append_field(&layout->text, field->text, field->len))
-                return hs_fail_nomem(err, layout->text.len, csv->path);
-        }
-        text = layout->text.data;
-        len = layout->text.len;
+    for (size_t i = 0; r->parser && i < r->n_parsers; i++) {
+        hs_free(r->parser[i].memory);
+        hs_eventrows_free(&r->parser[i].rows);
+        hs_dynbuf_free(&r->parser[i].hashed);
     }
-    const XXH128_hash_t value = XXH3_128bits_withSeed(text, len, layout->seed);
-    hash[0] = value.low64;
-    hash[1] = value.high64;
-    return HSTU_OK;
+    hs_free(r->log);
+    hs_free(r->parser);
+    hs_free(r->carry);
+    hs_free(r->n_lines);
+    (void)pthread_mutex_destroy(&r->lock);
 }
 
-static hstu_status read_row(hs_event *event, log_layout *layout, const hs_csv *csv, hstu_error *err)
+hstu_status hs_logs_read(hs_eventsink *sink, const hs_path *log, size_t n_logs, bool hashed,
+    const hstu_progress *progress, hs_log_file *file, hstu_error *err)
 {
-    int64_t value = 0;
-    HS_TRY(hs_csv_int(csv, layout->user, 0, INT64_MAX, &event->user, err));
-    HS_TRY(hs_csv_int(csv, layout->item, 0, INT64_MAX - 1, &event->item, err));
-    HS_TRY(hs_csv_int(csv, layout->time_ms, INT64_MIN, INT64_MAX, &event->time_ms, err));
-    HS_TRY(hs_csv_int(csv, layout->play_time_ms, INT32_MIN, INT32_MAX, &value, err));
-    event->play_time_ms = (int32_t)value;
-    HS_TRY(hs_csv_int(csv, layout->duration_ms, INT32_MIN, INT32_MAX, &value, err));
-    event->duration_ms = (int32_t)value;
-    unsigned action = 0;
-    for (unsigned i = 0; i < N_ACTIONS; i++) {
-        HS_TRY(hs_csv_int(csv, layout->action[i], INT64_MIN, INT64_MAX, &value, err));
-        action |= (unsigned)(value != 0) << i;
-    }
-    event->action = (uint8_t)action;
-    return hash_row(event->hash, layout, csv, err);
-}
-
-static hstu_status read_rows(hs_log_reader *reader, log_layout *layout, hs_csv *csv, hstu_error *err)
-{
-    hs_event event = {.log = reader->log};
-    for (uint64_t row = 0;; row++) {
-        bool more = false;
-        if (row % CHECK_ROWS == 0) {
-            HS_TRY(hs_progress_check(reader->progress, err));
-            hs_progress_step(reader->progress, "reading", reader->done_bytes + hs_bytesource_done_bytes(csv->source),
-                reader->total_bytes);
-        }
-        HS_TRY(hs_csv_next(csv, &more, err));
-        if (!more)
-            return HSTU_OK;
-        HS_TRY(read_row(&event, layout, csv, err));
-        HS_TRY(hs_events_add(reader->events, &event, err));
-    }
-}
-
-hstu_status hs_log_reader_read(
-    hs_log_reader *reader, const char *path, uint64_t *file_bytes, uint64_t *file_hash, hstu_error *err)
-{
-    hs_csv csv = {0};
-    log_layout layout = {0};
+    reader r = {.sink = sink,
+        .path = log,
+        .n_logs = n_logs,
+        .hashed = hashed,
+        .progress = progress,
+        .file = file,
+        .n_parsers = hs_eventsink_threads(sink)};
     hstu_status status = HSTU_OK;
-    HS_TRY_GOTO(hs_csv_open(&csv, path, HS_KUAIRAND_ROW_BYTES, err));
-    HS_TRY_GOTO(find_layout(&layout, reader, &csv, err));
-    HS_TRY_GOTO(read_rows(reader, &layout, &csv, err));
-    *file_bytes = hs_bytesource_file_bytes(csv.source);
-    *file_hash = hs_bytesource_hash(csv.source);
-    reader->done_bytes += *file_bytes;
-    reader->log++;
+    (void)pthread_mutex_init(&r.lock, NULL);
+    if (!make_room(&r)) {
+        status = hs_fail_nomem(err, n_logs * sizeof *r.log, "the readers of logs");
+        goto fail;
+    }
+    HS_TRY_GOTO(add_sizes(&r, err));
+    HS_TRY_GOTO(read_all(&r, err));
 fail:
-    hs_csv_close(&csv);
-    hs_free(layout.order);
-    hs_dynbuf_free(&layout.text);
+    free_reader(&r);
     return status;
-}
-
-void hs_log_reader_free(hs_log_reader *reader)
-{
-    for (size_t i = 0; i < reader->n_columns; i++)
-        hs_free(reader->column[i]);
-    hs_free(reader->column);
-    reader->column = NULL;
-    reader->n_columns = 0;
 }

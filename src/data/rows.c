@@ -25,7 +25,8 @@ typedef struct row_format {
     size_t n_columns;
     list_column column[MAX_LISTS]; /* of equal length in a row; the first one is the items */
     const char *length;            /* NULL, or the column that repeats the lists' length */
-    bool ranking; /* the last list is times that must not descend; columns of contextual features count */
+    bool ranking;         /* the last list is times that must not descend; columns of contextual features count */
+    int64_t time_unit_ms; /* ranking: times become milliseconds */
     size_t user, length_index;
     size_t feature[HS_FEATURES_N]; /* n_columns of the file where it lacks the feature */
 } row_format;
@@ -118,6 +119,8 @@ static hstu_status read_ranking(
                 "the times must not descend, but entry %zu is %" PRId64 " after %" PRId64, i - n_before + 1, value,
                 previous);
     }
+    for (size_t i = n_before; i < time->list->n; i++)
+        time->list->value[i] *= format->time_unit_ms; /* the format's range leaves room */
     for (size_t f = 0; f < HS_FEATURES_N; f++) {
         int64_t code = 0;
         if (format->feature[f] == csv->n_columns)
@@ -197,11 +200,15 @@ hstu_status hs_sasrec_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *p
 
 hstu_status hs_ranking_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err)
 {
+    const bool kuairand = hs_csv_has_column(csv, "video_id"); /* else MovieLens, whose times are seconds */
+    const int64_t unit_ms = kuairand ? 1 : 1000;
     hs_rows rows = {0};
     row_format format = {.n_columns = 3,
-        .column = {{"video_id", HS_INTLIST_JSON, 0, INT64_MAX - 1, 0, &rows.item},
-            {"action_weights", HS_INTLIST_JSON, 0, UINT8_MAX, 0, &rows.action},
-            {"time_ms", HS_INTLIST_JSON, INT64_MIN, INT64_MAX, 0, &rows.time}},
-        .ranking = true};
+        .column = {{kuairand ? "video_id" : "movie_id", HS_INTLIST_JSON, 0, INT64_MAX - 1, 0, &rows.item},
+            {kuairand ? "action_weights" : "rating", HS_INTLIST_JSON, 0, UINT8_MAX, 0, &rows.action},
+            {kuairand ? "time_ms" : "unix_timestamp", HS_INTLIST_JSON, INT64_MIN / unit_ms, INT64_MAX / unit_ms, 0,
+                &rows.time}},
+        .ranking = true,
+        .time_unit_ms = unit_ms};
     return read_file(out, &rows, &format, csv, progress, err);
 }

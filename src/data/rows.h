@@ -23,7 +23,8 @@ void hs_rows_free(hs_rows *rows); /* a zeroed one is fine */
 hstu_status hs_session_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err);
 /* Meta's sasrec_format.csv: user_id, sequence_item_ids, sequence_ratings, sequence_timestamps. */
 hstu_status hs_sasrec_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err);
-/* NVIDIA's processed_seqs.csv: user_id, video_id, time_ms, action_weights, and the contextual features that are there. */
+/* NVIDIA's processed_seqs.csv: user_id, video_id, time_ms, action_weights, or of MovieLens user_id, movie_id, rating,
+ * unix_timestamp, and the contextual features that are there. Times become milliseconds. */
 hstu_status hs_ranking_csv_read(hs_rows *out, hs_csv *csv, const hstu_progress *progress, hstu_error *err);
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PIECE_BYTES = 1 << 22, CHECK_USERS = 1024, NAME_BYTES = 64 };
+enum { CHECK_USERS = 1024, NAME_BYTES = 64 };
 static const char format_name[] = "hstu_sequences", format_version[] = "1";
 
 /* A column of the file and where the view holds it. */
@@ -28,75 +28,133 @@ static void feature_tensor(char name[NAME_BYTES], size_t f)
 
 /* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
-static hstu_status add_member(hs_safetensors_writer *w, const cJSON *member, hstu_error *err)
-{
-    if (cJSON_IsString(member))
-        return hs_safetensors_add_metadata(w, member->string, member->valuestring, err);
-    char *text = cJSON_PrintUnformatted(member);
-    if (!text)
-        return hs_fail_nomem(err, NAME_BYTES, "metadata");
-    const hstu_status status = hs_safetensors_add_metadata(w, member->string, text, err);
-    cJSON_free(text);
-    return status;
-}
+/* The columns of events, wide elements first, so that every column lies at a multiple of its element size. */
+typedef enum event_column {
+    EVENT_ITEM,
+    EVENT_TIME,
+    EVENT_PLAY_TIME,
+    EVENT_DURATION,
+    EVENT_ACTION,
+    EVENT_FLAGS,
+    N_EVENT_COLUMNS
+} event_column;
 
-static hstu_status add_metadata(hs_safetensors_writer *w, const cJSON *metadata, hstu_error *err)
+static const column event_columns[N_EVENT_COLUMNS] = {{.name = "item", .dtype = HS_I64},
+    {.name = "time_ms", .dtype = HS_I64}, {.name = "play_time_ms", .dtype = HS_I32},
+    {.name = "duration_ms", .dtype = HS_I32}, {.name = "action", .dtype = HS_U8}, {.name = "flags", .dtype = HS_U8}};
+
+struct hs_sequences_writer {
+    hs_safetensors_writer *file;
+    size_t first_event_column; /* number of its tensor */
+};
+
+typedef hstu_status (*metadata_fn)(hs_safetensors_writer *w, const char *key, const char *value, hstu_error *err);
+
+static hstu_status give_metadata(hs_safetensors_writer *w, metadata_fn give, const cJSON *metadata, hstu_error *err)
 {
-    HS_TRY(hs_safetensors_add_metadata(w, "format", format_name, err));
-    HS_TRY(hs_safetensors_add_metadata(w, "format_version", format_version, err));
     const cJSON *member;
-    cJSON_ArrayForEach(member, metadata) HS_TRY(add_member(w, member, err));
-    return HSTU_OK;
-}
-
-static hstu_status write_column(
-    hs_safetensors_writer *w, const column *c, const hstu_progress *progress, hstu_error *err)
-{
-    const size_t bytes = (size_t)c->n * hs_dtype_bytes(c->dtype);
-    for (size_t done = 0; done < bytes; done += PIECE_BYTES) {
-        HS_TRY(hs_progress_check(progress, err));
-        const size_t n = bytes - done < PIECE_BYTES ? bytes - done : PIECE_BYTES;
-        HS_TRY(hs_safetensors_write(w, (const char *)c->data + done, n, err));
+    cJSON_ArrayForEach(member, metadata)
+    {
+        if (cJSON_IsString(member)) {
+            HS_TRY(give(w, member->string, member->valuestring, err));
+            continue;
+        }
+        char *text = cJSON_PrintUnformatted(member);
+        if (!text)
+            return hs_fail_nomem(err, NAME_BYTES, "metadata");
+        const hstu_status status = give(w, member->string, text, err);
+        cJSON_free(text);
+        HS_TRY(status);
     }
     return HSTU_OK;
 }
 
-hstu_status hs_sequences_write(hs_safetensors_writer **out, const char *path, const hs_event_view *view,
-    const hs_features *features, const cJSON *metadata, const hstu_progress *progress, hstu_error *err)
+/* The columns of users; returns their number. */
+static size_t user_columns(
+    column *columns, char names[HS_FEATURES_N][NAME_BYTES], const hs_event_users *users, const hs_features *features)
 {
-    /* Wide elements first, so that every column lies at a multiple of its element size. */
-    column columns[HS_SEQUENCES_MAX_COLUMNS];
-    char feature_name[HS_FEATURES_N][NAME_BYTES];
     size_t n = 0;
-    columns[n++] = (column){"user_id", HS_I64, view->n_users, view->user_id};
-    columns[n++] = (column){"offset", HS_I64, view->n_users + 1, view->offset};
+    columns[n++] = (column){"user_id", HS_I64, users->n, users->id};
+    columns[n++] = (column){"offset", HS_I64, users->n + 1, users->offset};
     for (size_t f = 0; features && f < HS_FEATURES_N; f++) {
-        feature_tensor(feature_name[f], f);
-        columns[n++] = (column){feature_name[f], HS_I64, view->n_users, features->code[f]};
+        if (!features->code[f])
+            continue;
+        feature_tensor(names[f], f);
+        columns[n++] = (column){names[f], HS_I64, users->n, features->code[f]};
     }
-    columns[n++] = (column){"item", HS_I64, view->n_events, view->item};
-    columns[n++] = (column){"time_ms", HS_I64, view->n_events, view->time_ms};
-    columns[n++] = (column){"play_time_ms", HS_I32, view->n_events, view->play_time_ms};
-    columns[n++] = (column){"duration_ms", HS_I32, view->n_events, view->duration_ms};
-    columns[n++] = (column){"action", HS_U8, view->n_events, view->action};
-    columns[n++] = (column){"flags", HS_U8, view->n_events, view->flags};
+    return n;
+}
 
-    hs_safetensors_writer *w = NULL;
-    hstu_status status = HSTU_OK;
-    HS_TRY_GOTO(hs_safetensors_create(&w, path, err));
-    HS_TRY_GOTO(add_metadata(w, metadata, err));
+static hstu_status declare(hs_sequences_writer *w, const hs_event_users *users, const hs_features *features,
+    const cJSON *metadata, hstu_error *err)
+{
+    column columns[HS_SEQUENCES_MAX_COLUMNS];
+    char names[HS_FEATURES_N][NAME_BYTES];
+    const size_t n = user_columns(columns, names, users, features);
+    w->first_event_column = n;
+    HS_TRY(hs_safetensors_add_metadata(w->file, "format", format_name, err));
+    HS_TRY(hs_safetensors_add_metadata(w->file, "format_version", format_version, err));
+    HS_TRY(give_metadata(w->file, hs_safetensors_add_metadata, metadata, err));
     for (size_t i = 0; i < n; i++)
-        HS_TRY_GOTO(hs_safetensors_add_tensor(w, columns[i].name, columns[i].dtype, 1, &columns[i].n, err));
-    for (size_t i = 0; i < n; i++) {
-        hs_progress_step(progress, "writing", i, n);
-        HS_TRY_GOTO(write_column(w, &columns[i], progress, err));
-    }
-    hs_progress_step(progress, "writing", n, n);
-    *out = w;
+        HS_TRY(hs_safetensors_add_tensor(w->file, columns[i].name, columns[i].dtype, 1, &columns[i].n, err));
+    for (size_t i = 0; i < N_EVENT_COLUMNS; i++)
+        HS_TRY(hs_safetensors_add_tensor(
+            w->file, event_columns[i].name, event_columns[i].dtype, 1, &users->n_events, err));
+    HS_TRY(hs_safetensors_begin(w->file, err));
+    for (size_t i = 0; i < n; i++)
+        HS_TRY(hs_safetensors_write_at(
+            w->file, i, 0, columns[i].data, (size_t)columns[i].n * hs_dtype_bytes(columns[i].dtype), err));
     return HSTU_OK;
-fail:
-    hs_safetensors_discard(w);
+}
+
+hstu_status hs_sequences_create(hs_sequences_writer **out, const char *path, const hs_event_users *users,
+    const hs_features *features, const cJSON *metadata, hstu_error *err)
+{
+    hs_sequences_writer *w = hs_calloc(1, sizeof *w);
+    if (!w)
+        return hs_fail_nomem(err, sizeof *w, path);
+    hstu_status status = hs_safetensors_create(&w->file, path, err);
+    if (status == HSTU_OK)
+        status = declare(w, users, features, metadata, err);
+    if (status == HSTU_OK)
+        *out = w;
+    else
+        hs_sequences_discard(w);
     return status;
+}
+
+hstu_status hs_sequences_put(hs_sequences_writer *writer, const hs_event_block *block, hstu_error *err)
+{
+    const hs_event_view *view = &block->view;
+    const void *const data[N_EVENT_COLUMNS] = {
+        view->item, view->time_ms, view->play_time_ms, view->duration_ms, view->action, view->flags};
+    for (size_t i = 0; i < N_EVENT_COLUMNS; i++) {
+        const size_t size = hs_dtype_bytes(event_columns[i].dtype);
+        HS_TRY(hs_safetensors_write_at(writer->file, writer->first_event_column + i,
+            (uint64_t)block->first_event * size, data[i], (size_t)view->n_events * size, err));
+    }
+    return HSTU_OK;
+}
+
+hstu_status hs_sequences_finish(hs_sequences_writer *writer, const cJSON *metadata, hstu_error *err)
+{
+    HS_TRY(give_metadata(writer->file, hs_safetensors_set_metadata, metadata, err));
+    return hs_safetensors_finish(writer->file, err);
+}
+
+hstu_status hs_sequences_commit(hs_sequences_writer *writer, hstu_error *err)
+{
+    const hstu_status status = hs_safetensors_commit(writer->file, err);
+    hs_free(writer);
+    return status;
+}
+
+void hs_sequences_discard(hs_sequences_writer *writer)
+{
+    if (!writer)
+        return;
+    hs_safetensors_discard(writer->file);
+    hs_free(writer);
 }
 
 /* ---- Reading ---------------------------------------------------------------------------------------------------- */

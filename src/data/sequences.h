@@ -15,16 +15,26 @@
 
 #include "base/json.h"
 #include "base/mapfile.h"
-#include "data/events.h"
+#include "data/eventsink.h"
 #include "data/features.h"
 #include "file/safetensors.h"
 
 enum { HS_SEQUENCES_MAX_COLUMNS = 8 + HS_FEATURES_N };
 
-/* Writes every tensor. metadata: an object whose members become __metadata__, text as it is, anything else as JSON.
- * features NULL: none. On success *out is complete but for hs_safetensors_commit. */
-hstu_status hs_sequences_write(hs_safetensors_writer **out, const char *path, const hs_event_view *view,
-    const hs_features *features, const cJSON *metadata, const hstu_progress *progress, hstu_error *err);
+typedef struct hs_sequences_writer hs_sequences_writer;
+
+/* Under a temporary name. metadata: an object whose members become __metadata__, text as it is, anything else as JSON; of the
+ * same length as the final ones if possible: else the finish moves all bytes. features NULL: none. users and features are
+ * written here. */
+hstu_status hs_sequences_create(hs_sequences_writer **out, const char *path, const hs_event_users *users,
+    const hs_features *features, const cJSON *metadata, hstu_error *err);
+/* A block of events; each once, from several threads at once. */
+hstu_status hs_sequences_put(hs_sequences_writer *writer, const hs_event_block *block, hstu_error *err);
+/* After every block: the final metadata, with the members that create was given; and all onto the disk. */
+hstu_status hs_sequences_finish(hs_sequences_writer *writer, const cJSON *metadata, hstu_error *err);
+/* Gives the file its name; frees the writer, on failure too. */
+hstu_status hs_sequences_commit(hs_sequences_writer *writer, hstu_error *err);
+void hs_sequences_discard(hs_sequences_writer *writer); /* NULL is fine */
 
 typedef struct hs_sequences {
     hs_event_view view;

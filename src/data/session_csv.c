@@ -2,11 +2,8 @@
 #include "data/session_csv.h"
 
 #include "base/error.h"
-#include "data/feedback.h"
 
 #include <inttypes.h>
-
-enum { CHECK_SESSIONS = 256 };
 
 static hstu_status write_session(
     hs_outfile *file, const hs_event_view *view, const hs_session *session, hstu_error *err)
@@ -20,23 +17,24 @@ static hstu_status write_session(
     return hs_outfile_printf(file, err, "]\",%" PRId64 "\n", session->n);
 }
 
-hstu_status hs_session_csv_write(hs_outfile **out, const char *path, const hs_event_view *view,
-    const hs_sessions *sessions, const hstu_progress *progress, hstu_error *err)
+hstu_status hs_session_csv_open(hs_outfile **out, const char *path, hstu_error *err)
 {
     hs_outfile *file = NULL;
-    hstu_status status = HSTU_OK;
-    HS_TRY_GOTO(hs_outfile_open(&file, path, err));
-    HS_TRY_GOTO(hs_outfile_printf(file, err, "user_id,sequence,actions,length\n"));
-    for (int64_t i = 0; i < sessions->n; i++) {
-        if (i % CHECK_SESSIONS == 0)
-            HS_TRY_GOTO(hs_progress_check(progress, err));
-        HS_TRY_GOTO(write_session(file, view, &sessions->session[i], err));
-    }
-    *out = file;
-    return HSTU_OK;
-fail:
-    hs_outfile_discard(file);
+    HS_TRY(hs_outfile_open(&file, path, err));
+    const hstu_status status = hs_outfile_printf(file, err, "user_id,sequence,actions,length\n");
+    if (status != HSTU_OK)
+        hs_outfile_discard(file);
+    else
+        *out = file;
     return status;
+}
+
+hstu_status hs_session_csv_feed(hs_outfile *file, hs_session_cutter *cutter, const hs_event_view *view, hstu_error *err)
+{
+    HS_TRY(hs_session_cutter_feed(cutter, view, err));
+    for (int64_t i = 0; i < cutter->n_latest; i++)
+        HS_TRY(write_session(file, view, &cutter->all.session[i], err));
+    return HSTU_OK;
 }
 
 hstu_status hs_session_metadata_write(hs_outfile **out, const char *path, const char *dataset_name,

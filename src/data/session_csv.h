@@ -5,9 +5,11 @@
 #include "base/outfile.h"
 #include "data/sessions.h"
 
-/* On success *out is complete but for hs_outfile_commit. */
-hstu_status hs_session_csv_write(hs_outfile **out, const char *path, const hs_event_view *view,
-    const hs_sessions *sessions, const hstu_progress *progress, hstu_error *err);
+/* Begins the file with its header. */
+hstu_status hs_session_csv_open(hs_outfile **out, const char *path, hstu_error *err);
+/* Adds the sessions that the cutter finds in the view. */
+hstu_status hs_session_csv_feed(
+    hs_outfile *file, hs_session_cutter *cutter, const hs_event_view *view, hstu_error *err);
 /* The original's six keys. */
 hstu_status hs_session_metadata_write(hs_outfile **out, const char *path, const char *dataset_name,
     const hs_sessions *sessions, const hs_session_rules *rules, hstu_error *err);

@@ -4,6 +4,7 @@
 
 #include "data/events.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct hs_session_rules {
@@ -26,8 +27,21 @@ typedef struct hs_sessions {
                            session beyond max_sequences too */
 } hs_sessions;
 
+/* Cuts one view after the other, as if they were one. */
+typedef struct hs_session_cutter {
+    hs_session_rules rules;
+    hs_sessions all;  /* of every view so far, but `session` holds those of the last one alone */
+    int64_t n_latest; /* of the last view */
+    int64_t capacity, max_item;
+    bool full; /* there is a session beyond max_sequences: nothing more is looked at */
+} hs_session_cutter;
+
 /* HSTU_EINVAL when a rule is out of its range. */
 hstu_status hs_session_rules_check(const hs_session_rules *rules, hstu_error *err);
+hstu_status hs_session_cutter_open(hs_session_cutter *out, const hs_session_rules *rules, hstu_error *err);
+hstu_status hs_session_cutter_feed(hs_session_cutter *cutter, const hs_event_view *view, hstu_error *err);
+void hs_session_cutter_close(hs_session_cutter *cutter); /* a zeroed one is fine */
+/* The sessions of one view. */
 hstu_status hs_sessions_cut(
     hs_sessions *out, const hs_event_view *view, const hs_session_rules *rules, hstu_error *err);
 void hs_sessions_free(hs_sessions *sessions);

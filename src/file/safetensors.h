@@ -27,7 +27,17 @@ hstu_status hs_safetensors_add_tensor(
     hs_safetensors_writer *w, const char *name, hs_dtype dtype, int rank, const int64_t *shape, hstu_error *err);
 /* The first call writes the header. HSTU_EINVAL when more bytes come than were declared. */
 hstu_status hs_safetensors_write(hs_safetensors_writer *w, const void *data, size_t bytes, hstu_error *err);
+/* Instead: the tensors' bytes in any order. Fixes where they lie, by the metadata there are now. */
+hstu_status hs_safetensors_begin(hs_safetensors_writer *w, hstu_error *err);
+/* After begin, from several threads at once: each byte once. tensor: by declaration, from 0; at: bytes of it before. */
+hstu_status hs_safetensors_write_at(
+    hs_safetensors_writer *w, size_t tensor, uint64_t at, const void *data, size_t bytes, hstu_error *err);
+/* Another value for metadata that were added; after begin too. If the header comes to have another length, the commit moves all
+ * bytes. */
+hstu_status hs_safetensors_set_metadata(hs_safetensors_writer *w, const char *key, const char *value, hstu_error *err);
 /* HSTU_EINVAL when bytes are missing. Frees w, on failure too. */
+/* Flushes to the disk what a commit would, which then only renames. */
+hstu_status hs_safetensors_finish(hs_safetensors_writer *w, hstu_error *err);
 hstu_status hs_safetensors_commit(hs_safetensors_writer *w, hstu_error *err);
 void hs_safetensors_discard(hs_safetensors_writer *w);
 

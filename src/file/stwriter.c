@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER_BYTES = 100000000, ALIGNMENT = 64 };
+enum { MAX_HEADER_BYTES = 100000000, ALIGNMENT = 64, MOVE_BYTES = 1 << 22 };
 
 static const char METADATA[] = "__metadata__";
 
@@ -29,8 +29,12 @@ struct hs_safetensors_writer {
     hs_outfile *file;
     char *path;
     list metadata, tensors;
-    uint64_t declared_bytes, written_bytes;
-    bool started; /* the header is written */
+    uint64_t declared_bytes;
+    _Atomic uint64_t written_bytes;
+    bool started;   /* the header is written, or in any order: its place is set */
+    bool any_order; /* hs_safetensors_begin was called */
+    bool finished;
+    uint64_t data_at; /* then: where the bytes lie in the file */
 };
 
 hstu_status hs_safetensors_create(hs_safetensors_writer **out, const char *path, hstu_error *err)
@@ -190,14 +194,12 @@ static hstu_status refuse_duplicates(const hs_safetensors_writer *w, const list 
     return status;
 }
 
-static hstu_status start(hs_safetensors_writer *w, hstu_error *err)
+/* The length in front, and the header. */
+static hstu_status make_header(hs_dynbuf *whole, const hs_safetensors_writer *w, hstu_error *err)
 {
-    if (w->started)
-        return HSTU_OK;
-    HS_TRY(refuse_duplicates(w, &w->metadata, err));
-    HS_TRY(refuse_duplicates(w, &w->tensors, err));
     hs_dynbuf json;
     hs_dynbuf_init(&json, MAX_HEADER_BYTES);
+    hs_dynbuf_init(whole, MAX_HEADER_BYTES + sizeof(uint64_t));
     hstu_status status = HSTU_OK;
     unsigned char length[8];
     if (!put_header(&json, w))
@@ -206,11 +208,26 @@ static hstu_status start(hs_safetensors_writer *w, hstu_error *err)
                      : hs_fail(err, HSTU_EINVAL, 0, "%s: its header exceeds %d bytes", w->path, MAX_HEADER_BYTES);
     for (size_t i = 0; i < sizeof length; i++)
         length[i] = (unsigned char)((uint64_t)json.len >> 8 * i);
-    if (status == HSTU_OK)
-        status = hs_outfile_write(w->file, length, sizeof length, err);
-    if (status == HSTU_OK)
-        status = hs_outfile_write(w->file, json.data, json.len, err);
+    if (status == HSTU_OK &&
+        (!hs_dynbuf_append(whole, length, sizeof length) || !hs_dynbuf_append(whole, json.data, json.len))) {
+        status = hs_fail_nomem(err, json.len, w->path);
+        hs_dynbuf_free(whole);
+    }
     hs_dynbuf_free(&json);
+    return status;
+}
+
+static hstu_status start(hs_safetensors_writer *w, hstu_error *err)
+{
+    if (w->started)
+        return HSTU_OK;
+    HS_TRY(refuse_duplicates(w, &w->metadata, err));
+    HS_TRY(refuse_duplicates(w, &w->tensors, err));
+    hs_dynbuf header;
+    HS_TRY(make_header(&header, w, err));
+    const hstu_status status = w->any_order ? HSTU_OK : hs_outfile_write(w->file, header.data, header.len, err);
+    w->data_at = header.len;
+    hs_dynbuf_free(&header);
     w->started = status == HSTU_OK;
     return status;
 }
@@ -220,7 +237,7 @@ static hstu_status start(hs_safetensors_writer *w, hstu_error *err)
 hstu_status hs_safetensors_write(hs_safetensors_writer *w, const void *data, size_t bytes, hstu_error *err)
 {
     HS_TRY(start(w, err));
-    if (bytes > w->declared_bytes - w->written_bytes)
+    if (bytes > w->declared_bytes - w->written_bytes || w->any_order)
         return hs_fail(err, HSTU_EINVAL, 0, "%s: more than the %llu bytes that its tensors have were written", w->path,
             (unsigned long long)w->declared_bytes);
     HS_TRY(hs_outfile_write(w->file, data, bytes, err));
@@ -228,12 +245,91 @@ hstu_status hs_safetensors_write(hs_safetensors_writer *w, const void *data, siz
     return HSTU_OK;
 }
 
+hstu_status hs_safetensors_begin(hs_safetensors_writer *w, hstu_error *err)
+{
+    w->any_order = true;
+    return start(w, err);
+}
+
+hstu_status hs_safetensors_write_at(
+    hs_safetensors_writer *w, size_t tensor, uint64_t at, const void *data, size_t bytes, hstu_error *err)
+{
+    if (!w->any_order || tensor >= w->tensors.n || at > w->tensors.item[tensor].bytes ||
+        bytes > w->tensors.item[tensor].bytes - at)
+        return hs_fail(err, HSTU_EINVAL, 0, "%s: %zu bytes at %llu are no part of tensor %zu", w->path, bytes,
+            (unsigned long long)at, tensor);
+    for (size_t i = 0; i < tensor; i++)
+        at += w->tensors.item[i].bytes;
+    HS_TRY(hs_outfile_write_at(w->file, w->data_at + at, data, bytes, err));
+    w->written_bytes += bytes;
+    return HSTU_OK;
+}
+
+hstu_status hs_safetensors_set_metadata(hs_safetensors_writer *w, const char *key, const char *value, hstu_error *err)
+{
+    for (size_t i = 0; i < w->metadata.n; i++) {
+        if (strcmp(w->metadata.item[i].name, key) != 0)
+            continue;
+        char *copy = hs_strndup(value, strlen(value));
+        if (!copy)
+            return hs_fail_nomem(err, strlen(value), w->path);
+        hs_free(w->metadata.item[i].value);
+        w->metadata.item[i].value = copy;
+        return HSTU_OK;
+    }
+    return hs_fail(err, HSTU_EINVAL, 0, "%s: the metadata '%.120s' were not declared", w->path, key);
+}
+
+/* Moves the tensors' bytes to `to`: the last ones first when they move back. */
+static hstu_status move_data(hs_safetensors_writer *w, uint64_t to, hstu_error *err)
+{
+    char *room = hs_alloc(MOVE_BYTES, 1);
+    if (!room)
+        return hs_fail_nomem(err, MOVE_BYTES, w->path);
+    hstu_status status = HSTU_OK;
+    for (uint64_t done = 0, n; status == HSTU_OK && done < w->declared_bytes; done += n) {
+        n = w->declared_bytes - done < MOVE_BYTES ? w->declared_bytes - done : MOVE_BYTES;
+        const uint64_t at = to > w->data_at ? w->declared_bytes - done - n : done;
+        status = hs_outfile_read_at(w->file, w->data_at + at, room, (size_t)n, err);
+        if (status == HSTU_OK)
+            status = hs_outfile_write_at(w->file, to + at, room, (size_t)n, err);
+    }
+    hs_free(room);
+    if (status == HSTU_OK && to < w->data_at)
+        status = hs_outfile_truncate(w->file, to + w->declared_bytes, err);
+    w->data_at = to;
+    return status;
+}
+
+static hstu_status write_header(hs_safetensors_writer *w, hstu_error *err)
+{
+    hs_dynbuf header;
+    HS_TRY(make_header(&header, w, err));
+    hstu_status status = header.len == w->data_at ? HSTU_OK : move_data(w, header.len, err);
+    if (status == HSTU_OK)
+        status = hs_outfile_write_at(w->file, 0, header.data, header.len, err);
+    hs_dynbuf_free(&header);
+    return status;
+}
+
+hstu_status hs_safetensors_finish(hs_safetensors_writer *w, hstu_error *err)
+{
+    if (w->finished)
+        return HSTU_OK;
+    HS_TRY(start(w, err));
+    if (w->written_bytes != w->declared_bytes)
+        return hs_fail(err, HSTU_EINVAL, 0, "%s: %llu of the %llu bytes that its tensors have were written", w->path,
+            (unsigned long long)w->written_bytes, (unsigned long long)w->declared_bytes);
+    if (w->any_order)
+        HS_TRY(write_header(w, err));
+    HS_TRY(hs_outfile_finish(w->file, err));
+    w->finished = true;
+    return HSTU_OK;
+}
+
 hstu_status hs_safetensors_commit(hs_safetensors_writer *w, hstu_error *err)
 {
-    hstu_status status = start(w, err);
-    if (status == HSTU_OK && w->written_bytes != w->declared_bytes)
-        status = hs_fail(err, HSTU_EINVAL, 0, "%s: %llu of the %llu bytes that its tensors have were written", w->path,
-            (unsigned long long)w->written_bytes, (unsigned long long)w->declared_bytes);
+    hstu_status status = hs_safetensors_finish(w, err);
     if (status == HSTU_OK) {
         status = hs_outfile_commit(w->file, err);
         w->file = NULL;

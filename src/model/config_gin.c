@@ -128,8 +128,8 @@ static hstu_status read_dataset_name(hs_config *config, const cJSON *gin, hstu_e
     if (hs_preset_use_dataset(config, value->valuestring))
         return HSTU_OK;
     return hs_fail(err, HSTU_EUNSUP, 0,
-        "%s: '%s' must be 'kuairand-pure', 'kuairand-1k' or 'kuairand-27k' in this version, but it is '%.100s'", p.text,
-        dataset_name, value->valuestring);
+        "%s: '%s' must be 'kuairand-pure', 'kuairand-1k', 'kuairand-27k', 'ml-1m' or 'ml-20m', but it is '%.100s'",
+        p.text, dataset_name, value->valuestring);
 }
 
 /* Moves the value of one binding into `root`, under our name. */

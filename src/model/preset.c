@@ -65,7 +65,9 @@ static void apply_rules(hs_config *config)
         config->shift_id_by = 1; /* its file counts items from 0 */
         config->min_events = 5;
     } else {
-        config->min_events = 2; /* MovieLens: every user with a target and one event before it */
+        config->min_events = 2;     /* MovieLens: every user with a target and one event before it */
+        config->item_id_offset = 0; /* its ids are the model's, and all of its ratings count */
+        config->drop_duplicates = false;
     }
 }
 

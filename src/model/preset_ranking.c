@@ -26,22 +26,31 @@ enum { N_KUAIRAND = sizeof kuairand_feature / sizeof kuairand_feature[0], ACTION
 static const struct {
     const char *dataset;
     int64_t rows[N_KUAIRAND + 1];
-} reference[] = {
+} kuairand[] = {
     {"KuaiRand-1K", {8, 9, 9, 8, 8, 233}},
     {"KuaiRand-Pure", {10, 9, 10, 8, 8, 226}},
     {"KuaiRand-27K", {10, 9, 10, 8, 8, 246}},
 };
 
+/* MovieLens 1M's contextual features, numbered from 1 likewise. Its tables are the reference's. */
+static const struct {
+    const char *name;
+    int64_t rows;
+} movielens_feature[] = {{"sex", 3}, {"age_group", 8}, {"occupation", 22}, {"zip_code", 3440}};
+enum { N_MOVIELENS = sizeof movielens_feature / sizeof movielens_feature[0], RATINGS = 11 };
+
 typedef struct preset {
     const char *name, *dataset;
     int64_t dim, layers, max_history, max_candidates, batch_size;
     bool contextual_mask;
+    int64_t classes, tasks;
 } preset;
 
 static const preset presets[] = {
-    {"kuairand_1k_ranking", "KuaiRand-1K", 512, 3, 4096, 100, 8, false},
-    {"kuairand_pure_ranking", "KuaiRand-Pure", 128, 1, 910, 20, 32, true},
-    {"kuairand_27k_ranking", "KuaiRand-27K", 128, 1, 8000, 256, 32, true},
+    {"kuairand_1k_ranking", "KuaiRand-1K", 512, 3, 4096, 100, 8, false, 8, 8},
+    {"kuairand_pure_ranking", "KuaiRand-Pure", 128, 1, 910, 20, 32, true, 8, 8},
+    {"kuairand_27k_ranking", "KuaiRand-27K", 128, 1, 8000, 256, 32, true, 8, 8},
+    {"ml_20m_ranking", "ml-20m", 128, 1, 200, 20, 128, true, 10, 1}, /* a class for each rating from 0.5 to 5.0 */
 };
 
 static void mark_given(hs_config *config, const char *key)
@@ -62,20 +71,28 @@ static void add_table(hs_config *config, const char *name, int64_t rows, int64_t
     (void)snprintf(table->name, sizeof table->name, "%s", name);
 }
 
-static void use_kuairand(hs_config *config, const int64_t *reference_rows)
+/* The features that every user has, then, behind those that differ, the item and the action. */
+static void begin_features(hs_config *config)
 {
-    config->n_context = 1 + N_KUAIRAND;
+    config->n_context = 1;
     config->n_tables = 0;
     name_feature(&config->context[0], "user_id");
     add_table(config, "user_id", 0, 0);
-    for (int i = 0; i < N_KUAIRAND; i++) {
-        name_feature(&config->context[1 + i], kuairand_feature[i].name);
-        add_table(config, kuairand_feature[i].name, kuairand_feature[i].rows, reference_rows[i]);
-    }
-    name_feature(&config->item, "video_id");
-    name_feature(&config->action, "action_weights");
-    add_table(config, "video_id", 0, 0);
-    add_table(config, "action_weights", ACTION_MASKS, reference_rows[N_KUAIRAND]);
+}
+
+static void add_context(hs_config *config, const char *name, int64_t rows, int64_t reference_rows)
+{
+    name_feature(&config->context[config->n_context++], name);
+    add_table(config, name, rows, reference_rows);
+}
+
+static void end_features(hs_config *config, const char *item, const char *action, int64_t rows, int64_t reference_rows)
+{
+    name_feature(&config->item, item);
+    name_feature(&config->action, action);
+    (void)snprintf(config->action.table, sizeof config->action.table, "action_weights"); /* whatever the action is */
+    add_table(config, item, 0, 0);
+    add_table(config, "action_weights", rows, reference_rows);
     mark_given(config, "contextual");
     mark_given(config, "item_feature");
     mark_given(config, "action_feature");
@@ -83,16 +100,37 @@ static void use_kuairand(hs_config *config, const int64_t *reference_rows)
     mark_given(config, "feature_to_table");
 }
 
-bool hs_preset_use_dataset(hs_config *config, const char *dataset)
+static bool use_kuairand(hs_config *config, const char *dataset)
 {
-    for (size_t i = 0; i < sizeof reference / sizeof reference[0]; i++) {
-        if (strcasecmp(reference[i].dataset, dataset) != 0)
+    for (size_t i = 0; i < sizeof kuairand / sizeof kuairand[0]; i++) {
+        if (strcasecmp(kuairand[i].dataset, dataset) != 0)
             continue;
-        config->dataset = reference[i].dataset;
-        use_kuairand(config, reference[i].rows);
+        config->dataset = kuairand[i].dataset;
+        begin_features(config);
+        for (int f = 0; f < N_KUAIRAND; f++)
+            add_context(config, kuairand_feature[f].name, kuairand_feature[f].rows, kuairand[i].rows[f]);
+        end_features(config, "video_id", "action_weights", ACTION_MASKS, kuairand[i].rows[N_KUAIRAND]);
         return true;
     }
     return false;
+}
+
+static bool use_movielens(hs_config *config, const char *dataset)
+{
+    const bool with_users = strcasecmp(dataset, "ml-1m") == 0;
+    if (!with_users && strcasecmp(dataset, "ml-20m") != 0)
+        return false;
+    config->dataset = with_users ? "ml-1m" : "ml-20m";
+    begin_features(config);
+    for (int f = 0; f < N_MOVIELENS && with_users; f++)
+        add_context(config, movielens_feature[f].name, movielens_feature[f].rows, 0);
+    end_features(config, "movie_id", "rating", RATINGS, 0);
+    return true;
+}
+
+bool hs_preset_use_dataset(hs_config *config, const char *dataset)
+{
+    return use_kuairand(config, dataset) || use_movielens(config, dataset);
 }
 
 const char *hs_preset_ranking_name(size_t i)
@@ -120,8 +158,9 @@ void hs_preset_make_ranking(hs_config *out, size_t i)
     give(out, "contextual_mask", p->contextual_mask);
     give(out, "batch_size", p->batch_size);
     out->head[0] = 512;
-    out->head[1] = 8;
+    out->head[1] = p->classes;
     out->n_head = 2;
     mark_given(out, "prediction_head_arch");
+    give(out, "num_tasks", p->tasks);
     (void)hs_config_derive(out, NULL); /* cannot fail: the sizes fit each other */
 }

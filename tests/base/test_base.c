@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/dynbuf.h"
 #include "base/error.h"
+#include "base/folder.h"
 #include "base/half.h"
 #include "base/json.h"
 #include "base/mapfile.h"
@@ -11,6 +12,7 @@
 #include "base/reserve.h"
 #include "base/system.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -322,6 +324,42 @@ static void expect_file(const char *path, const char *text)
     hs_mapfile_close(&map);
 }
 
+/* Files that are finished wait for their names, or for the end; folders are made with those above them. */
+static void test_finished_files(void **state)
+{
+    char top[] = "/tmp/hstu_base_XXXXXX", folder[160], path[2][96];
+    hs_outfile *file[2] = {NULL, NULL};
+    hstu_error err;
+    (void)state;
+    assert_non_null(mkdtemp(top));
+    (void)snprintf(folder, sizeof folder, "%s/a//b/", top);
+    assert_int_equal(hs_folder_make(folder, &err), HSTU_OK);
+    assert_int_equal(hs_folder_make(folder, &err), HSTU_OK);
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(path[i], sizeof path[i], "%s/a/b/%zu", top, i);
+        assert_int_equal(hs_outfile_open(&file[i], path[i], &err), HSTU_OK);
+        assert_int_equal(hs_outfile_write(file[i], "text", 4, &err), HSTU_OK);
+        assert_int_equal(hs_outfile_finish(file[i], &err), HSTU_OK);
+        assert_int_equal(hs_outfile_finish(file[i], &err), HSTU_OK);
+        assert_int_not_equal(access(path[i], F_OK), 0);
+    }
+    assert_int_equal(hs_outfile_commit(file[0], &err), HSTU_OK);
+    hs_outfile_discard(file[1]);
+    expect_file(path[0], "text");
+    assert_int_not_equal(access(path[1], F_OK), 0);
+    (void)snprintf(folder, sizeof folder, "%s/c", path[0]);
+    assert_int_equal(hs_folder_make(folder, &err), HSTU_EIO);
+    assert_non_null(strstr(err.msg, "cannot make the folder '"));
+    assert_int_equal(hs_folder_make(path[0], &err), HSTU_EIO);
+    assert_non_null(strstr(err.msg, strerror(ENOTDIR)));
+    assert_int_equal(unlink(path[0]), 0);
+    (void)snprintf(folder, sizeof folder, "%s/a/b", top);
+    assert_int_equal(rmdir(folder), 0); /* fails if a temporary file remained */
+    (void)snprintf(folder, sizeof folder, "%s/a", top);
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(rmdir(top), 0);
+}
+
 /* What stands at the target is a link, a private file, a folder, or a file that someone made under our temporary name. */
 static void test_outfile_targets(void **state)
 {
@@ -433,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_released_map),
         cmocka_unit_test(test_outfile_targets),
         cmocka_unit_test(test_outfile_devices),
+        cmocka_unit_test(test_finished_files),
         cmocka_unit_test(test_system_limits),
         cmocka_unit_test(test_reserve_gives_zeroed_memory),
         cmocka_unit_test(test_seeds_differ),

@@ -158,16 +158,16 @@ static void test_sizes(void **state)
         int64_t bytes;
     } cases[] = {{"10", 10}, {"4GiB", (int64_t)4 << 30}, {"512mib", (int64_t)512 << 20}, {"16KiB", 16384},
         {"3tIb", (int64_t)3 << 40}, {"20KB", 20000}, {"7MB", 7000000}, {"2gb", 2000000000}, {"1TB", 1000000000000},
-        {"11B", 11}, {"8388607TiB", (int64_t)8388607 << 40}, {"9223372036854775807", INT64_MAX}};
+        {"11B", 11}, {"2G", (int64_t)2 << 30}, {"512m", (int64_t)512 << 20}, {"1k", 1024},
+        {"8388607TiB", (int64_t)8388607 << 40}, {"9223372036854775807", INT64_MAX}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[64];
         (void)snprintf(line, sizeof line, "--room %s", cases[i].text);
         assert_int_equal(good(line).value[ROOM].number, cases[i].bytes);
     }
     assert_int_equal(good("").value[ROOM].number, 1024);
-    static const char *const wrong[] = {"9", "9B", "0GiB", "-1GiB", "+1GiB", "1.5GiB", "GiB", "", "1G", "1k", "1Gi",
-        "1GiBs", "1PiB", "1bi", "8388608TiB", "9223372036854775808", "99999999999999999999999", "1e9", "0x10",
-        "1KiKiB"};
+    static const char *const wrong[] = {"9", "9B", "0GiB", "-1GiB", "+1GiB", "1.5GiB", "GiB", "", "1P", "1Gi", "1GiBs",
+        "1PiB", "1bi", "8388608TiB", "9223372036854775808", "99999999999999999999999", "1e9", "0x10", "1KiKiB"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char line[64], sentence[160];
         (void)snprintf(line, sizeof line, "--room=%s", wrong[i]);

@@ -39,8 +39,8 @@ static void test_wrong_usage(void **state)
 {
     (void)state;
     expect_error("rum", HS_EXIT_USAGE, "unknown verb 'rum': did you mean 'run'?");
-    expect_error(
-        "serve", HS_EXIT_USAGE, "unknown verb 'serve': expected preprocess, run, bench, inspect, convert or devices");
+    expect_error("serve", HS_EXIT_USAGE,
+        "unknown verb 'serve': expected preprocess, synth, run, bench, inspect, convert or devices");
     expect_error("run --stesp 3", HS_EXIT_USAGE, "did you mean '--steps'?");
     expect_error("run --steps 0", HS_EXIT_USAGE, "--steps wants a whole number");
     expect_error("run --requests x --output y", HS_EXIT_USAGE, "--requests and --output exclude each other");
@@ -63,11 +63,13 @@ static void test_failures(void **state)
     assert_int_not_equal(access("test_program.no", F_OK), 0);
     expect_error("run --data_root no_such_folder", HS_EXIT_FAILED, "write it with 'hstu preprocess");
     expect_error("run --checkpoint no_such_file.pt", HS_EXIT_FAILED, "no_such_file.pt");
-    expect_error("preprocess --data_root no_such_folder", HS_EXIT_FAILED, "no_such_folder");
+    expect_error("preprocess --no_download --data_root no_such_folder", HS_EXIT_FAILED, "no_such_folder");
     expect_error("inspect .", HS_EXIT_FAILED, "'.' is a folder: expected a PyTorch or safetensors file");
     expect_error("run --checkpoint .", HS_EXIT_FAILED, "'.' is a folder");
     /* No preprocessing makes these: it is not advised. */
-    expect_error("run --config ml-1m", HS_EXIT_FAILED, "name a sequence file of ml-1m with --dataset");
+    expect_error("run --config amzn-books", HS_EXIT_FAILED, "name a sequence file of amzn-books with --dataset");
+    expect_error(
+        "run --config ml-1m", HS_EXIT_FAILED, "write it with 'hstu preprocess --dataset_name ml-1m --data_root");
     /* What cannot run at all is said first. */
     expect_error("run --device gpu --checkpoint no_such_file.pt", HS_EXIT_FAILED, "gpu");
     expect_error("run --dtype fp16 --checkpoint no_such_file.pt", HS_EXIT_FAILED, "fp16");

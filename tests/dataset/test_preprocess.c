@@ -368,7 +368,7 @@ static void test_cancel(void **state)
         assert_int_equal(count_entries(scratch_path(s, "KuaiRand-1K")), 1);
         interrupted++;
     }
-    assert_true(interrupted >= 12);
+    assert_true(interrupted >= 8);
     heard h = {.cancel_at = 3};
     hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
     options.max_sequences = 1;
@@ -392,6 +392,7 @@ static void test_killed(void **state)
         if (child == 0) {
             dying d = {.die_at = at};
             hstu_preprocess_options options = options_for(s, "KuaiRand-1K");
+            options.threads = 1; /* a thread that is at work when another one exits is a leak to ThreadSanitizer */
             options.progress = (hstu_progress){.ctx = &d, .step = on_last_step};
             _exit(hstu_preprocess(&options, NULL, NULL) == HSTU_OK ? 0 : 1);
         }
@@ -403,7 +404,7 @@ static void test_killed(void **state)
         assert_int_equal(scratch_exists(s, "KuaiRand-1K/processed_inference_sequences.csv"), finished);
         assert_int_equal(scratch_exists(s, "KuaiRand-1K/processed_seqs.csv"), finished);
         assert_int_equal(scratch_exists(s, "KuaiRand-1K/metadata.json"), finished);
-        assert_true(!finished || at >= 12);
+        assert_true(!finished || at >= 8);
     }
 }
 

@@ -258,6 +258,81 @@ static void lengths_are_checked(void **state)
     assert_int_equal(hs_safetensors_open(&dict, "/tmp/no/such/file", &error), HSTU_ENOENT);
 }
 
+/* Tensors of 9 MB and of a few bytes: in order, or from the last byte to the first behind metadata that are replaced later. */
+enum { WIDE = 9 << 20, PIECE = 1 << 16 };
+
+static unsigned char *write_wide(const char *likely, const char *final, size_t *n)
+{
+    static const int64_t wide = WIDE, narrow = 5;
+    static unsigned char bytes[WIDE];
+    hs_safetensors_writer *w = NULL;
+    for (size_t i = 0; i < WIDE; i++)
+        bytes[i] = (unsigned char)(i * 31 + (i >> 13));
+    expect(hs_safetensors_create(&w, path, &error));
+    expect(hs_safetensors_add_metadata(w, "first", "1", &error));
+    expect(hs_safetensors_add_metadata(w, "note", likely ? likely : final, &error));
+    expect(hs_safetensors_add_tensor(w, "narrow", HS_U8, 1, &narrow, &error));
+    expect(hs_safetensors_add_tensor(w, "wide", HS_U8, 1, &wide, &error));
+    if (likely) {
+        expect(hs_safetensors_begin(w, &error));
+        for (size_t at = WIDE; at > 0; at -= PIECE)
+            expect(hs_safetensors_write_at(w, 1, at - PIECE, bytes + at - PIECE, PIECE, &error));
+        assert_int_equal(hs_safetensors_write_at(w, 1, WIDE - 1, bytes, 2, &error), HSTU_EINVAL);
+        assert_int_equal(hs_safetensors_write_at(w, 2, 0, bytes, 1, &error), HSTU_EINVAL);
+        assert_int_equal(hs_safetensors_write(w, bytes, 1, &error), HSTU_EINVAL);
+        expect(hs_safetensors_write_at(w, 0, 0, "12345", 5, &error));
+        expect(hs_safetensors_set_metadata(w, "note", final, &error));
+        assert_int_equal(hs_safetensors_set_metadata(w, "else", final, &error), HSTU_EINVAL);
+        expect(hs_safetensors_finish(w, &error));
+    } else {
+        expect(hs_safetensors_write(w, "12345", 5, &error));
+        expect(hs_safetensors_write(w, bytes, WIDE, &error));
+    }
+    expect(hs_safetensors_commit(w, &error));
+    FILE *file = fopen(path, "rb");
+    unsigned char *data = malloc(WIDE + 4096);
+    assert_true(file && data);
+    *n = fread(data, 1, WIDE + 4096, file);
+    (void)fclose(file);
+    return data;
+}
+
+static void any_order(void **state)
+{
+    (void)state;
+    char long_text[700];
+    memset(long_text, 'x', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    const char *const text[] = {"a", "b", long_text};
+    for (size_t final = 0; final < 3; final++) {
+        size_t n_expected = 0, n = 0;
+        unsigned char *expected = write_wide(NULL, text[final], &n_expected);
+        for (size_t likely = 0; likely < 3; likely++) {
+            unsigned char *data = write_wide(text[likely], text[final], &n);
+            assert_true(n == n_expected && memcmp(data, expected, n) == 0);
+            free(data);
+        }
+        free(expected);
+    }
+}
+
+/* Bytes that are missing are noticed in any order too, and nothing appears. */
+static void any_order_missing(void **state)
+{
+    (void)state;
+    static const int64_t five = 5;
+    hs_safetensors_writer *w = NULL;
+    (void)unlink(path);
+    expect(hs_safetensors_create(&w, path, &error));
+    expect(hs_safetensors_add_tensor(w, "narrow", HS_U8, 1, &five, &error));
+    expect(hs_safetensors_begin(w, &error));
+    expect(hs_safetensors_write_at(w, 0, 1, "1234", 4, &error));
+    assert_int_equal(hs_safetensors_commit(w, &error), HSTU_EINVAL);
+    assert_non_null(strstr(error.msg, "4 of the 5 bytes"));
+    assert_int_equal(access(path, F_OK), -1);
+    write_small(); /* the next test's file */
+}
+
 /* Written by the Python package. */
 static void foreign_file_opens(void **state)
 {
@@ -281,6 +356,8 @@ int main(void)
         cmocka_unit_test(malformed_headers),
         cmocka_unit_test(valid_headers),
         cmocka_unit_test(lengths_are_checked),
+        cmocka_unit_test(any_order),
+        cmocka_unit_test(any_order_missing),
         cmocka_unit_test(foreign_file_opens),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);

@@ -1,4 +1,4 @@
-/* What must hold for whatever opens as a sequence file, and for the histories, ranking samples and replays made
+/* What must hold for whatever opens as a sequence file, and for the summary, histories, ranking samples and replays made
  * from it. */
 #ifndef FUZZ_DATASET_H
 #define FUZZ_DATASET_H
@@ -87,18 +87,38 @@ static inline void fuzz_replay(const hstu_dataset *dataset, int64_t max_item, in
     hstu_replay_close(r);
 }
 
+static inline void fuzz_summary(const hstu_dataset *dataset, const hstu_dataset_info *info)
+{
+    hstu_summary summary;
+    hstu_error err;
+    FUZZ_CHECK(hstu_summary_make(&summary, dataset, NULL, &err) == HSTU_OK);
+    FUZZ_CHECK(summary.n_users == info->n_users && summary.n_events == info->n_events);
+    FUZZ_CHECK(summary.n_items <= summary.n_events && (summary.n_items == 0) == (summary.n_events == 0));
+    FUZZ_CHECK(summary.n_top <= summary.n_items && summary.n_top <= HSTU_SUMMARY_TOP);
+    for (int64_t i = 0; i < summary.n_top; i++) {
+        FUZZ_CHECK(summary.top_item[i] >= 0 && summary.top_item[i] <= info->max_item && summary.top_events[i] > 0);
+        FUZZ_CHECK(i == 0 || summary.top_events[i] <= summary.top_events[i - 1]);
+    }
+    for (int k = 1; k < HSTU_SUMMARY_PERCENTILES; k++)
+        FUZZ_CHECK(summary.length[k] >= summary.length[k - 1] && summary.length[k] <= summary.n_events);
+}
+
 static inline void fuzz_dataset(const uint8_t *data, size_t size)
 {
     hstu_dataset *dataset = NULL;
     hstu_dataset_info info;
     hstu_error err = {0};
-    const hstu_status status = hstu_dataset_open(&dataset, fuzz_file(data, size), NULL, &err);
+    const char *path = fuzz_file(data, size);
+    const int known = hstu_dataset_recognise(path);
+    FUZZ_CHECK(known == 0 || known == 1);
+    const hstu_status status = hstu_dataset_open(&dataset, path, NULL, &err);
     if (status != HSTU_OK) {
         FUZZ_CHECK(status == HSTU_EFORMAT && err.code == status && err.msg[0] && !dataset);
         return;
     }
     hstu_dataset_get_info(dataset, &info);
     FUZZ_CHECK(info.name && info.n_users >= 0 && info.n_events >= 0 && (info.max_item < 0) == (info.n_events == 0));
+    fuzz_summary(dataset, &info);
     fuzz_histories(dataset, HSTU_PROTOCOL_LEAVE_ONE_OUT, info.max_item);
     fuzz_histories(dataset, HSTU_PROTOCOL_SESSIONS, info.max_item);
     fuzz_samples(dataset, info.max_item, HSTU_TRUNCATION_OLDEST);

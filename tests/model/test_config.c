@@ -84,7 +84,7 @@ static void test_presets(void **state)
         assert_non_null(c.dataset);
         hs_config_free(&c);
     }
-    assert_int_equal(n, 13);
+    assert_int_equal(n, 14);
 
     assert_true(hs_preset_find(&c, "KuaiRand-GR", HS_CONFIG_ANY));
     assert_int_equal(c.item_embedding_dim, 512);

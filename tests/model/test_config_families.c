@@ -212,10 +212,44 @@ static void test_gin(void **state)
     refused("NetworkArgs.backbone = 'transformer'", HSTU_EUNSUP, "backbone");
     refused("RetrievalArgs.num_negatives = 128", HSTU_EUNSUP, "retrieval model");
     refused("BenchmarkDatasetArgs.max_num_candidates = 0", HSTU_EUNSUP, "BenchmarkDatasetArgs");
-    refused("DatasetArgs.dataset_name = 'ml-20m'", HSTU_EUNSUP, "'ml-20m'");
+    refused("DatasetArgs.dataset_name = 'ml-25m'", HSTU_EUNSUP, "'ml-1m' or 'ml-20m', but it is 'ml-25m'");
     read_ok(&c, GIN "\nDatasetArgs.max_sequence_length = 4096");
     refused(GIN "\nDatasetArgs.max_sequence_length = 200", HSTU_EINVAL,
         "'DatasetArgs.max_sequence_length' and another binding of 'max_history_seqlen'");
+}
+
+/* Ratings are classes, not bits; MovieLens 1M alone has features of users. */
+static void test_movielens(void **state)
+{
+    hs_config c;
+    (void)state;
+    assert_true(hs_preset_find(&c, "ml-20m-ranking", HS_CONFIG_ANY));
+    assert_int_equal(c.attention_n, 441); /* 2 * (200 + 20) + 1 */
+    assert_int_equal(c.item_embedding_dim, 128);
+    assert_int_equal(c.dqk, 128);
+    assert_int_equal(c.batch_size, 128);
+    assert_true(c.contextual_mask);
+    assert_int_equal(c.num_tasks, 1);
+    assert_int_equal(c.n_head, 2);
+    assert_int_equal(c.head[1], 10);
+    assert_int_equal(c.n_context, 1);
+    assert_string_equal(c.context[0].name, "user_id");
+    assert_string_equal(c.item.name, "movie_id");
+    assert_string_equal(c.action.name, "rating");
+    assert_string_equal(c.action.table, "action_weights");
+    assert_int_equal(c.n_tables, 3);
+    assert_int_equal(hs_config_find_table(&c, "action_weights")->rows, 11);
+    assert_true(hs_config_find_table(&c, "movie_id")->dynamic);
+    assert_int_equal(hs_config_require_complete(&c, NULL), HSTU_OK);
+    same_after_json(&c);
+    read_ok(&c, "DatasetArgs.dataset_name = 'ml-1m'\nRankingArgs.num_tasks = 1\n");
+    assert_string_equal(c.dataset, "ml-1m");
+    assert_int_equal(c.n_context, 5);
+    assert_string_equal(c.context[4].name, "zip_code");
+    assert_int_equal(hs_config_find_table(&c, "zip_code")->rows, 3440);
+    assert_int_equal(hs_config_find_table(&c, "occupation")->rows, 22);
+    assert_true(hs_preset_find(&c, "ml-20m", HS_CONFIG_ANY));
+    assert_int_equal(c.item_id_offset, 0);
 }
 
 static void test_gin_syntax(void **state)
@@ -340,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_decoder),
         cmocka_unit_test(test_ranking_presets),
         cmocka_unit_test(test_gin),
+        cmocka_unit_test(test_movielens),
         cmocka_unit_test(test_gin_syntax),
         cmocka_unit_test(test_gin_values),
         cmocka_unit_test(test_gin_long_list),
