@@ -222,12 +222,11 @@ static int run_verb(const hs_options *options)
 const hs_verb hs_verb_preprocess = {
     .name = "preprocess",
     .summary = "fetch a data set and turn its logs into sequence files",
-    .text =
-        "Reads the logs of KuaiRand or MovieLens, or CSV files of your own, and writes sequences.safetensors (every "
-        "event of every user), processed_inference_sequences.csv (sessions) and metadata.json, and, where the set has "
-        "what "
-        "they need, processed_seqs.csv (whole users for ranking), sasrec_format.csv and candidates.txt. Raw files that "
-        "are absent are downloaded from their publisher, verified and unpacked.",
+    .text = "Reads the logs of KuaiRand or MovieLens, or CSV files of your own, and writes "
+            "sequences.safetensors (every event of every user), processed_inference_sequences.csv (sessions) "
+            "and metadata.json, and, where the set has what they need, processed_seqs.csv (whole users for "
+            "ranking), sasrec_format.csv and candidates.txt. Raw files that are absent are downloaded from "
+            "their publisher, verified and unpacked.",
     .option = options_of_preprocess,
     .n_options = N_OPTIONS,
     .example = "hstu preprocess --dataset_name KuaiRand-1K --data_root tmp_data",
