@@ -90,6 +90,11 @@ def draw(series, fits, picture, title, time):
     for axes in (top, bottom):
         axes.grid(True, which="both", linewidth=0.3)
     figure.savefig(picture, metadata={"Date": None} if picture.endswith(".svg") else None)
+    if picture.endswith(".svg"):  # matplotlib ends lines with blanks
+        with open(picture, encoding="utf-8") as file:
+            lines = [line.rstrip() for line in file]
+        with open(picture, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
 
 
 def main():

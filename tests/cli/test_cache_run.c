@@ -38,7 +38,7 @@ static void test_usage(void **state)
         {"run --kv_cache --kv_page_tokens 48", "option --kv_page_tokens wants a multiple of 32, found 48"},
         {"run --kv_cache --kv_page_tokens 16",
             "option --kv_page_tokens wants a whole number from 32 to 65536, found '16'"},
-        {"run --kv_cache --kv_cache_bytes 4G",
+        {"run --kv_cache --kv_cache_bytes 4Q",
             "option --kv_cache_bytes wants a size such as 4GiB, 512MiB or 1073741824, "},
         {"run --kv_dtype fp16", "option --kv_dtype wants one of fp32|bf16, found 'fp16'"},
         {"run --kv_cache --verify_cache 0", "option --verify_cache wants a whole number from 1"},
