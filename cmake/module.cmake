@@ -34,7 +34,7 @@ function(hs_isa_flags)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -fno-schedule-insns)
     endif()
     # clang needs many minutes to instrument what is unrolled there, and no parser runs it.
-    if(HSTU_FUZZ AND source MATCHES "/(x86|arm)/(gemm|linear)_")
+    if(HSTU_FUZZ AND source MATCHES "/(x86|arm)/(gemm|linear|score)_")
       set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS -fno-sanitize=all)
     endif()
   endforeach()
