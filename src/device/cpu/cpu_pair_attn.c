@@ -12,7 +12,7 @@ enum {
     SEGMENT = 512,        /* tokens */
     CHUNK = 192,          /* rows of a task when there are enough */
     TASKS_PER_THREAD = 4, /* enough */
-    FEW_ROWS = 8          /* tokens for each row */
+    FEW_ROWS = 8          /* tokens, at least, for each row: few rows */
 };
 
 typedef struct pair_job {
@@ -118,7 +118,7 @@ static void bias_rows(
     }
 }
 
-/* Where the sums of a task's row (counted from its first) and head go; `first`: they are not added to others. */
+/* Where the sums of a task's row (counted from its first) and head stand: one for each segment with several slices, else one. */
 static float *sums_at(
     const pair_job *job, int64_t task, int64_t head, int64_t segment, int64_t row, const pair_space *space)
 {
