@@ -465,8 +465,13 @@ static void linear_want(const product_case *c, int isa, const hs_pair_linear *l,
     const float z = sum + (l->bias ? l->bias[o] : 0.0f), more = l->residual ? add->data[r * add->ld + o] : 0.0f;
     *low = *high = z;
     if (l->act != HS_ACT_NONE) {
-        const double y = l->act == HS_ACT_SILU ? silu_exact((double)to_bf16(z)) : fmax((double)to_bf16(z), 0.0);
-        const double error = l->act == HS_ACT_SILU ? ldexp(fabs(y), -16) + ldexp(1.0, -100) : 0.0;
+        const double x = (double)to_bf16(z);
+        const double y = l->act == HS_ACT_SILU   ? silu_exact(x)
+                         : l->act == HS_ACT_RELU ? fmax(x, 0.0)
+                                                 : 0.5 * x * (1.0 + erf(x * sqrt(0.5)));
+        const double error = l->act == HS_ACT_SILU   ? ldexp(fabs(y), -16) + ldexp(1.0, -100)
+                             : l->act == HS_ACT_RELU ? 0.0
+                                                     : (double)FLT_EPSILON * fabs(x);
         *low = flushed(to_bf16((float)(y - error)));
         *high = flushed(to_bf16((float)(y + error)));
     }
@@ -541,13 +546,13 @@ static void linear_case(int isa, const int64_t *size, hs_activation act, bool wi
 static void test_linear(void **state)
 {
     (void)state;
-    const hs_activation acts[] = {HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU};
+    const hs_activation acts[] = {HS_ACT_NONE, HS_ACT_SILU, HS_ACT_RELU, HS_ACT_GELU};
     FOR_EACH_ISA(isa)
     {
         for (size_t s = 0; hs_cpu_kernels_at(isa)->pairs && s < sizeof SIZES / sizeof SIZES[0]; s++) {
             const int64_t size[] = {SIZES[s][0], SIZES[s][1], (SIZES[s][2] + HS_PANEL - 1) / HS_PANEL * HS_PANEL};
-            for (int kind = 0; kind < 12; kind++)
-                linear_case(isa, size, acts[kind % 3], kind & 4, kind >= 6);
+            for (int kind = 0; kind < 16; kind++)
+                linear_case(isa, size, acts[kind % 4], kind & 4, kind & 8);
         }
     }
 }

@@ -160,7 +160,7 @@ static void linear_strip(const linear_job *job, const hs_linear_args *a, const r
 /* Whether a kernel does all of it. */
 static bool is_whole(const hs_linear_args *a)
 {
-    return a->bf16 && a->x.bf16 && a->out.bf16 && (!a->residual.data || a->residual.bf16) && a->act != HS_ACT_GELU;
+    return a->bf16 && a->x.bf16 && a->out.bf16 && (!a->residual.data || a->residual.bf16);
 }
 
 static void linear_whole(const linear_job *job, const hs_linear_args *a, const region *at, int worker)

@@ -2,10 +2,10 @@
 #ifndef HS_DEVICE_CPU_X86_PAIRS_AVX512BF16_H
 #define HS_DEVICE_CPU_X86_PAIRS_AVX512BF16_H
 
-#include "device/cpu/cpu_ops.h"
-#include "device/cpu/unroll.h"
+#include "device/cpu/x86/vec_avx512.h"
 
-#include <immintrin.h>
+#include "device/cpu/rows_vec.h"
+#include "device/cpu/unroll.h"
 
 /* 2^t. 2^t = 2^floor(t) p(t - floor(t)), p of degree 4 fitted on 0 .. 1 to a relative error of 2.6e-6; t's rounding adds at most
  * 5e-6. */
@@ -83,9 +83,9 @@ HS_INLINE void hs_linear_row(const hs_pair_linear *l, int64_t r, int64_t col, co
         if (l->act == HS_ACT_SILU) {
             low = hs_silu(low);
             high = hs_silu(high);
-        } else { /* NaN stays */
-            low = _mm512_max_ps(_mm512_setzero_ps(), low);
-            high = _mm512_max_ps(_mm512_setzero_ps(), high);
+        } else {
+            low = v_activate(low, l->act);
+            high = v_activate(high, l->act);
         }
     }
     if (l->residual) {
