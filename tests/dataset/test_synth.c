@@ -60,15 +60,14 @@ static void remove_files(const hstu_synth_report *report)
         assert_int_equal(unlink(report->path[i]), 0);
 }
 
-/* Reads the row at `text` and gives the place behind it. */
+/* Reads the row at `text` and gives the place behind it. Not with strtoll: a sanitizer's looks for the end of the whole text. */
 static const char *read_row(const char *text, int64_t column[N_COLUMNS])
 {
-    for (int c = 0; c < N_COLUMNS; c++) {
-        char *end = NULL;
+    for (int c = 0; c < N_COLUMNS; c++, text++) {
         assert_true(*text >= '0' && *text <= '9');
-        column[c] = strtoll(text, &end, 10);
-        assert_int_equal(*end, c + 1 < N_COLUMNS ? ',' : '\n');
-        text = end + 1;
+        for (column[c] = 0; *text >= '0' && *text <= '9'; text++)
+            column[c] = 10 * column[c] + (*text - '0');
+        assert_int_equal(*text, c + 1 < N_COLUMNS ? ',' : '\n');
     }
     return text;
 }

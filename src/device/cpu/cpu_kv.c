@@ -108,10 +108,12 @@ static void write_lane(const kv_job *job, char *keys, int64_t lane, const void *
     }
 }
 
-/* Whether whole panels can be moved: pairs of an odd number of dimensions are not neighbours in a row. */
+/* Whether whole panels can be moved: pairs of an odd number of dimensions are no words of a row, nor are those of a slice that
+ * begins with an odd column. */
 static bool moves_panels(const kv_job *job)
 {
-    return !job->a->k.bf16 || job->a->kv.shape.dqk % 2 == 0;
+    const hs_mat *k = &job->a->k;
+    return !k->bf16 || (job->a->kv.shape.dqk % 2 == 0 && k->ld % 2 == 0 && (uintptr_t)k->half % 4 == 0);
 }
 
 static void write_keys(const kv_job *job, const kv_task *task, int64_t head, float *panel)
