@@ -1,33 +1,10 @@
 /* Every check of the op layer: a good call passes, and each single contradiction is HSTU_EINVAL naming the operation.
  *  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "op/op.h"
+#include "op_test.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-static hs_device *dev;
-static hstu_error err;
-
-static int open_device(void **state)
-{
-    (void)state;
-    return hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 2}, NULL) == HSTU_OK ? 0 : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    hs_device_close(dev);
-    return 0;
-}
 
 static void check_refused(hstu_status status, const char *op, const char *part)
 {

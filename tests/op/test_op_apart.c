@@ -1,31 +1,8 @@
 /* Which matrices the op layer takes for overlapping, of float32 and bfloat16 values. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "op/op.h"
 #include "op/op_check.h"
+#include "op_test.h"
 
 #include <string.h>
-
-static hs_device *dev;
-static hstu_error err;
-
-static int open_device(void **state)
-{
-    (void)state;
-    return hs_device_open(&dev, &(hs_device_options){.name = "cpu", .threads = 2}, NULL) == HSTU_OK ? 0 : -1;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    hs_device_close(dev);
-    return 0;
-}
 
 static void check_refused(hstu_status status, const char *sentence)
 {

@@ -15,9 +15,9 @@ typedef struct block {
     int64_t n_rows, n_cols;
 } block;
 
-static void enter(void)
+void hs_tiles_enter(void)
 {
-    /* Palette 1: eight tiles of 16 rows, 64 bytes each. */
+    /* Palette 1; bytes of a row, then rows, of each tile. */
     static const alignas(64) uint8_t config[64] = {[0] = 1,
         [16] = 64,
         [18] = 64,
@@ -38,7 +38,7 @@ static void enter(void)
     _tile_loadconfig(config);
 }
 
-static void leave(void)
+void hs_tiles_leave(void)
 {
     _tile_release();
 }
@@ -168,5 +168,5 @@ const hs_pair_kernels hs_pairs_amx = {.narrow = hs_narrow_avx512bf16,
     .linear = hs_linear_pairs_amx,
     .weights = hs_weights_pairs_amx,
     .own = hs_own_avx512bf16,
-    .enter = enter,
-    .leave = leave};
+    .enter = hs_tiles_enter,
+    .leave = hs_tiles_leave};

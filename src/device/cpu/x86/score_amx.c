@@ -1,44 +1,11 @@
 /* Scores of bfloat16 items with AMX: 16 rows of the table are a tile as they lie. Sums in tiles 0 .. 3, items in 4 and 5, queries
  * in 6 and 7. */
-#include "device/cpu/cpu_ops.h"
 #include "device/cpu/cpu_score.h"
-#include "device/cpu/unroll.h"
+#include "device/cpu/x86/tiles_amx.h"
 
-#include <immintrin.h>
 #include <stdalign.h>
 
-enum { TILE = 16, TILE_BYTES = 1024, ROW_BYTES = 64, STEP = 32 };
-
-/* gcc 12 does not know that a tile is read from memory, nor how much of it. */
-#define WRITTEN __asm__ volatile("" ::: "memory")
-
-static void enter(void)
-{
-    /* Palette 1: eight tiles of 16 rows, 64 bytes each. */
-    static const alignas(64) uint8_t config[64] = {[0] = 1,
-        [16] = 64,
-        [18] = 64,
-        [20] = 64,
-        [22] = 64,
-        [24] = 64,
-        [26] = 64,
-        [28] = 64,
-        [30] = 64,
-        [48] = TILE,
-        [49] = TILE,
-        [50] = TILE,
-        [51] = TILE,
-        [52] = TILE,
-        [53] = TILE,
-        [54] = TILE,
-        [55] = TILE};
-    _tile_loadconfig(config);
-}
-
-static void leave(void)
-{
-    _tile_release();
-}
+enum { TILE_BYTES = 1024, ROW_BYTES = 64, STEP = 32 };
 
 /* 32 elements of two tiles of items and V blocks of queries, a literal. */
 HS_INLINE void step(const char *item, int64_t stride, int64_t below, const char *query, int64_t block, const int V)
@@ -73,7 +40,7 @@ static void copy_rows(uint16_t (*copy)[STEP], const char *item, int64_t stride, 
     const __mmask32 mask = elements >= STEP ? ~(__mmask32)0 : ((__mmask32)1 << elements) - 1;
     for (int64_t r = 0; r < 2 * TILE; r++)
         _mm512_store_si512(copy[r], r < n ? _mm512_maskz_loadu_epi16(mask, item + r * stride) : _mm512_setzero_si512());
-    WRITTEN;
+    TILES_WRITTEN;
 }
 
 /* As many lines as a step of two tiles reads. */
@@ -133,5 +100,5 @@ const hs_score_kernels hs_scores_amx = {.pairs = true,
     .few_f32 = hs_few_f32_avx512,
     .many_bf16 = many_bf16,
     .filter = hs_score_filter_avx512,
-    .enter = enter,
-    .leave = leave};
+    .enter = hs_tiles_enter,
+    .leave = hs_tiles_leave};
