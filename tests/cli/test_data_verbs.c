@@ -46,7 +46,7 @@ static void test_synth(void **state)
     assert_printed("wrote %/KuaiRand-Pure/data/user_features_pure.csv (200 rows)\n");
     expect_error(with_folder(small), HS_EXIT_FAILED, "exists");
     assert_non_null(strstr(last.err, "--force"));
-    char forced[1024];
+    char forced[2048];
     (void)snprintf(forced, sizeof forced, "%s --force --threads 2", with_folder(small));
     expect_done(forced);
     expect_error(with_folder("synth --like KuaiRand-5 --data_root %"), HS_EXIT_USAGE, "KuaiRand-5");
@@ -80,7 +80,7 @@ static void test_inspect_raw_folder(void **state)
     expect_done(with_folder("inspect --json %/KuaiRand-Pure/data"));
     cJSON *root = parse_output();
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(root, "files")), 3);
-    char want[256];
+    char want[1024];
     (void)snprintf(want, sizeof want, "%s", with_folder("hstu preprocess --dataset_name KuaiRand-Pure --data_root %"));
     assert_string_equal(cJSON_GetObjectItemCaseSensitive(root, "preprocess")->valuestring, want);
     assert_null(cJSON_GetObjectItemCaseSensitive(root, "users"));
@@ -136,7 +136,7 @@ static void test_inspect_sequences(void **state)
 static void test_inspect_other_folder(void **state)
 {
     (void)state;
-    char path[128];
+    char path[1024];
     assert_int_equal(mkdir(with_folder("%/other"), 0700), 0);
     (void)snprintf(path, sizeof path, "%s", with_folder("%/other/metadata.json"));
     write_file(path, "{}");
@@ -147,7 +147,7 @@ static void test_inspect_other_folder(void **state)
 static void test_inspect_damaged(void **state)
 {
     (void)state;
-    char path[128];
+    char path[1024];
     (void)snprintf(path, sizeof path, "%s", with_folder("%/damaged.csv"));
     write_file(path, "user_id,sequence,actions,length\n3,\"[1, x]\",\"[1, 2]\",2\n");
     expect_error(with_folder("inspect %/damaged.csv"), HS_EXIT_FAILED, "damaged.csv', line 2, column 2");
