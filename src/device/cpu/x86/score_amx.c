@@ -7,21 +7,6 @@
 
 enum { TILE_BYTES = 1024, ROW_BYTES = 64, STEP = 32 };
 
-/* 32 elements of two tiles of items and V blocks of queries, a literal. */
-HS_INLINE void step(const char *item, int64_t stride, int64_t below, const char *query, int64_t block, const int V)
-{
-    _tile_loadd(6, query, ROW_BYTES);
-    _tile_loadd(4, item, (size_t)stride);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, item + below, (size_t)stride);
-    _tile_dpbf16ps(1, 5, 6);
-    if (V == 2) {
-        _tile_loadd(7, query + block, ROW_BYTES);
-        _tile_dpbf16ps(2, 4, 7);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-}
-
 HS_INLINE void store(const hs_score_tile *t, int64_t j, const int V)
 {
     float *const score = t->score + j * t->ld, *const below = score + TILE * t->ld;
@@ -59,7 +44,7 @@ HS_INLINE const char *ask(const char *ahead)
 HS_INLINE void items(const hs_score_tile *t, int64_t j, int64_t n, const int V)
 {
     const char *item = (const char *)t->item + j * t->stride, *query = t->query;
-    const int64_t block = hs_score_steps(t->d, true) * ROW_BYTES, below = TILE * t->stride;
+    const int64_t block = hs_score_steps(t->d, true) * ROW_BYTES;
     const char *ahead = t->ahead ? (const char *)t->ahead + j * t->ahead_stride : NULL;
     int64_t left = t->d;
     _tile_zero(0);
@@ -69,12 +54,12 @@ HS_INLINE void items(const hs_score_tile *t, int64_t j, int64_t n, const int V)
     for (; left >= STEP && n == 2 * TILE; left -= STEP, item += ROW_BYTES, query += TILE_BYTES) {
         if (ahead)
             ahead = ask(ahead);
-        step(item, t->stride, below, query, block, V);
+        hs_tiles_step(item, t->stride, query, ROW_BYTES, block, 2, V, false);
     }
     for (; left > 0; left -= STEP, item += ROW_BYTES, query += TILE_BYTES) {
         alignas(64) uint16_t copy[2 * TILE][STEP];
         copy_rows(copy, item, t->stride, n, left);
-        step((const char *)copy, ROW_BYTES, TILE_BYTES, query, block, V);
+        hs_tiles_step((const char *)copy, ROW_BYTES, query, ROW_BYTES, block, 2, V, false);
     }
     store(t, j, V);
 }
