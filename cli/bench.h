@@ -44,7 +44,7 @@ typedef struct hs_bench_settings {
     const char *device;
     hstu_npu_options npu;
     int64_t warmup, repetitions;
-    double min_s, peak_s; /* peak_s 0: no peaks are measured */
+    double min_s, peak_s; /* peak_s 0: no peaks are measured, and no yardstick */
     bool profile;         /* the time of each operation too */
 } hs_bench_settings;
 
@@ -53,6 +53,11 @@ typedef struct hs_bench_peak {
     const char *of;
     double flops, memory_bytes_s; /* a second, of the best samples */
 } hs_bench_peak;
+
+/* The same multipliers with operands out of L1, just before the row and just behind it; a second, 0: not measured. */
+typedef struct hs_bench_yardstick {
+    double before_flops, behind_flops;
+} hs_bench_yardstick;
 
 typedef struct hs_bench_times {
     double best_s, p10_s, median_s, p90_s, worst_s; /* of a call */
@@ -74,6 +79,7 @@ typedef struct hs_bench_result {
     hs_bench_times times;
     hs_bench_work work;
     hs_bench_peak peak;
+    hs_bench_yardstick yardstick;
     hs_stage_times stages; /* of the calls that count */
 } hs_bench_result;
 

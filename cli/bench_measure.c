@@ -63,6 +63,17 @@ static void describe(hs_bench_result *out, const hs_bench_row *row, const hstu_m
     out->work = hs_bench_count(row, strcmp(info.kv_dtype, "bf16") == 0);
 }
 
+/* Memory comes first: the yardstick stands next to the row. */
+static hstu_status measure_before(
+    hs_bench_result *out, const hs_bench_row *row, const hs_bench_settings *settings, hstu_error *err)
+{
+    if (settings->peak_s <= 0 || strcmp(settings->device, "cpu") != 0)
+        return HSTU_OK;
+    HS_TRY(hs_bench_peak_measure(
+        &out->peak, out->kernels, strcmp(row->dtype, "bf16") == 0, out->threads, settings->peak_s, err));
+    return hs_bench_yardstick_measure(&out->yardstick.before_flops, out->peak.of, out->threads, settings->peak_s, err);
+}
+
 static hstu_status measure_model(hs_bench_result *out, const hs_bench_row *row, const hs_bench_settings *settings,
     const hstu_model *model, hs_console *console, hstu_error *err)
 {
@@ -72,11 +83,13 @@ static hstu_status measure_model(hs_bench_result *out, const hs_bench_row *row, 
     describe(out, row, model);
     if (status == HSTU_OK)
         status = hs_bench_request_open(&request, row, model, err);
-    if (status == HSTU_OK && settings->peak_s > 0 && strcmp(settings->device, "cpu") == 0)
-        status = hs_bench_peak_measure(
-            &out->peak, out->kernels, strcmp(row->dtype, "bf16") == 0, out->threads, settings->peak_s, err);
+    if (status == HSTU_OK)
+        status = measure_before(out, row, settings, err);
     if (status == HSTU_OK)
         status = repeat(out, request, settings, sample, console, err);
+    if (status == HSTU_OK)
+        status =
+            hs_bench_yardstick_measure(&out->yardstick.behind_flops, out->peak.of, out->threads, settings->peak_s, err);
     hs_bench_request_close(request);
     hs_free(sample);
     return status;

@@ -1,106 +1,18 @@
-/* The peak of the multipliers: loops over registers alone, in assembly, so that no compiler has a say; and of reading memory. */
+/* The peak of the multipliers and of reading memory, and the yardstick: the loops on all threads. */
 #include "cli/bench_peak.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/system.h"
+#include "cli/bench_loops.h"
 
 #include <pthread.h>
 #include <string.h>
 
 enum { MAX_THREADS = 4096, ROUNDS = 400000 /* a millisecond or more */, MIN_BLOCK = 1 << 20 };
+enum { LOADED_ROUNDS = 1 << 14 /* between two looks at the clock */ };
 static const size_t block_bytes = (size_t)512 << 20;
-
-typedef double loop_fn(int64_t rounds); /* gives operations; what it computes is nobody's */
-
-/* ---- loops ------------------------------------------------------------------------------------------------------ */
-
-#define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-
-#if defined(__x86_64__)
-#define VECTORS(kind)                                                                                                  \
-    kind "0", kind "1", kind "2", kind "3", kind "4", kind "5", kind "6", kind "7", kind "8", kind "9", kind "10",     \
-        kind "11", kind "12", kind "13"
-
-#define ZERO_Y(r) "vxorps %%ymm" #r ", %%ymm" #r ", %%ymm" #r "\n\t"
-#define FMA_Y(r) "vfmadd231ps %%ymm12, %%ymm13, %%ymm" #r "\n\t"
-#define ZERO_Z(r) "vpxord %%zmm" #r ", %%zmm" #r ", %%zmm" #r "\n\t"
-#define FMA_Z(r) "vfmadd231ps %%zmm12, %%zmm13, %%zmm" #r "\n\t"
-#define DOT_Z(r) "vdpbf16ps %%zmm12, %%zmm13, %%zmm" #r "\n\t"
-
-__attribute__((target("avx2,fma"))) static double fma256_loop(int64_t rounds)
-{
-    __asm__ volatile(EACH(ZERO_Y) ZERO_Y(12) ZERO_Y(13)::: VECTORS("ymm"));
-    for (int64_t i = 0; i < rounds; i++)
-        __asm__ volatile(EACH(FMA_Y)::: VECTORS("ymm"));
-    return (double)rounds * 12 * 8 * 2;
-}
-
-__attribute__((target("avx512f"))) static double fma512_loop(int64_t rounds)
-{
-    __asm__ volatile(EACH(ZERO_Z) ZERO_Z(12) ZERO_Z(13)::: VECTORS("zmm"));
-    for (int64_t i = 0; i < rounds; i++)
-        __asm__ volatile(EACH(FMA_Z)::: VECTORS("zmm"));
-    return (double)rounds * 12 * 16 * 2;
-}
-
-__attribute__((target("avx512f"))) static double dot512_loop(int64_t rounds)
-{
-    __asm__ volatile(EACH(ZERO_Z) ZERO_Z(12) ZERO_Z(13)::: VECTORS("zmm"));
-    for (int64_t i = 0; i < rounds; i++)
-        __asm__ volatile(EACH(DOT_Z)::: VECTORS("zmm"));
-    return (double)rounds * 12 * 32 * 2;
-}
-
-/* Only after a model with AMX kernels was opened, which asked the system for the tiles. */
-static double tile_loop(int64_t rounds)
-{
-    /* Palette 1; bytes of a row, and rows, of eight tiles. */
-    static const struct {
-        uint8_t palette, zero[15];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } config = {1, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-    __asm__ volatile("ldtilecfg %0\n\t"
-                     "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
-                     "tilezero %%tmm4\n\ttilezero %%tmm5\n\ttilezero %%tmm6\n\ttilezero %%tmm7" ::"m"(config));
-    for (int64_t i = 0; i < rounds; i++)
-        __asm__ volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\ttdpbf16ps %%tmm6, %%tmm5, %%tmm1\n\t"
-                         "tdpbf16ps %%tmm7, %%tmm4, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm5, %%tmm3" ::);
-    __asm__ volatile("tilerelease" ::);
-    return (double)rounds * 4 * 16 * 16 * 32 * 2;
-}
-#elif defined(__aarch64__)
-#define ZERO_V(r) "movi v" #r ".4s, #0\n\t"
-#define FMA_V(r) "fmla v" #r ".4s, v12.4s, v13.4s\n\t"
-
-static double neon_loop(int64_t rounds)
-{
-    __asm__ volatile(EACH(ZERO_V) ZERO_V(12) ZERO_V(13)::
-                         : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13");
-    for (int64_t i = 0; i < rounds; i++)
-        __asm__ volatile(EACH(FMA_V)::
-                             : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13");
-    return (double)rounds * 12 * 4 * 2;
-}
-#endif
-
-/* Portable kernels' own: multiplications and additions as the compiler makes them of C. */
-static double portable_loop(int64_t rounds)
-{
-    enum { CHAINS = 32 };
-    volatile float factor = 0.5f; /* so that the compiler knows neither what comes in nor what goes out */
-    float x[CHAINS] = {0};
-    const float a = factor;
-    for (int64_t i = 0; i < rounds; i++) {
-        for (int c = 0; c < CHAINS; c++)
-            x[c] = x[c] * a + a;
-    }
-    for (int c = 0; c < CHAINS; c++)
-        factor = x[c];
-    return (double)rounds * CHAINS * 2;
-}
 
 /* ---- choice ----------------------------------------------------------------------------------------------------- */
 
@@ -109,23 +21,24 @@ static const struct {
     bool bf16;
     const char *name;
     loop_fn *loop;
+    loaded_fn *loaded;
 } loops[] = {
 #if defined(__x86_64__)
-    {"amx", true, "AMX bf16", tile_loop},
-    {"amx", false, "AVX-512 fp32 FMA", fma512_loop},
-    {"avx512bf16", true, "AVX-512 bf16 dot products", dot512_loop},
-    {"avx512bf16", true, "AVX-512 fp32 FMA", fma512_loop},
-    {"avx512bf16", false, "AVX-512 fp32 FMA", fma512_loop},
-    {"avx512", true, "AVX-512 fp32 FMA", fma512_loop},
-    {"avx512", false, "AVX-512 fp32 FMA", fma512_loop},
-    {"avx2", true, "AVX2 fp32 FMA", fma256_loop},
-    {"avx2", false, "AVX2 fp32 FMA", fma256_loop},
+    {"amx", true, "AMX bf16", tile_loop, tile_loaded},
+    {"amx", false, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},
+    {"avx512bf16", true, "AVX-512 bf16 dot products", dot512_loop, dot512_loaded},
+    {"avx512bf16", true, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},
+    {"avx512bf16", false, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},
+    {"avx512", true, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},
+    {"avx512", false, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},
+    {"avx2", true, "AVX2 fp32 FMA", fma256_loop, fma256_loaded},
+    {"avx2", false, "AVX2 fp32 FMA", fma256_loop, fma256_loaded},
 #elif defined(__aarch64__)
-    {"neon", true, "NEON fp32 FMA", neon_loop},
-    {"neon", false, "NEON fp32 FMA", neon_loop},
+    {"neon", true, "NEON fp32 FMA", neon_loop, neon_loaded},
+    {"neon", false, "NEON fp32 FMA", neon_loop, neon_loaded},
 #endif
-    {"ref", true, "portable fp32", portable_loop},
-    {"ref", false, "portable fp32", portable_loop},
+    {"ref", true, "portable fp32", portable_loop, portable_loaded},
+    {"ref", false, "portable fp32", portable_loop, portable_loaded},
 };
 
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
@@ -134,11 +47,12 @@ typedef uint64_t lanes __attribute__((vector_size(64)));
 
 typedef struct worker {
     pthread_t id;
-    loop_fn *loop;      /* NULL: reads */
+    loop_fn *loop; /* one of these, or neither: reads */
+    loaded_fn *loaded;
     const lanes *block; /* [n_lanes] */
     size_t n_lanes;
     double until_s;
-    double rate; /* operations a second of the best sample, or bytes a second of all of them */
+    double rate; /* operations a second of the best sample of `loop`, of all of `loaded`; bytes a second */
     lanes sum;   /* keeps the reads */
 } worker;
 
@@ -154,6 +68,20 @@ static void multiply(worker *w)
         if (end_s > start_s && done / (end_s - start_s) > w->rate)
             w->rate = done / (end_s - start_s);
     } while (end_s < w->until_s);
+}
+
+/* All that was done by all the time it took: a neighbour shall show. */
+static void multiply_loaded(worker *w)
+{
+    _Alignas(64) float operands[OPERAND_BYTES / sizeof(float)] = {0};
+    const double start_s = hs_clock_s();
+    double now_s = start_s, done = 0;
+    do {
+        done += w->loaded(LOADED_ROUNDS, (const char *)operands);
+        now_s = hs_clock_s();
+    } while (now_s < w->until_s);
+    if (now_s > start_s)
+        w->rate = done / (now_s - start_s);
 }
 
 /* Piece behind piece, over and over: when one's turn comes again the others have driven it out of the caches. */
@@ -184,6 +112,8 @@ static void *work(void *arg)
     worker *w = arg;
     if (w->loop)
         multiply(w);
+    else if (w->loaded)
+        multiply_loaded(w);
     else
         read_block(w);
     return NULL;
@@ -228,12 +158,20 @@ static hstu_status measure_reading(double *out, worker *w, int threads, double s
     return status;
 }
 
+/* *threads becomes their number. */
+static hstu_status make_workers(worker **out, int *threads, hstu_error *err)
+{
+    *threads = *threads < 1 ? 1 : *threads < MAX_THREADS ? *threads : MAX_THREADS;
+    *out = hs_alloc_aligned((size_t)*threads, sizeof **out);
+    return *out ? HSTU_OK : hs_fail_nomem(err, (size_t)*threads * sizeof **out, "measuring the machine's peak");
+}
+
 hstu_status hs_bench_peak_measure(
     hs_bench_peak *out, const char *isa, bool bf16, int threads, double seconds, hstu_error *err)
 {
-    const int n = threads < 1 ? 1 : threads < MAX_THREADS ? threads : MAX_THREADS;
-    worker *w = hs_alloc_aligned((size_t)n, sizeof *w);
-    hstu_status status = w ? HSTU_OK : hs_fail_nomem(err, (size_t)n * sizeof *w, "measuring the machine's peak");
+    int n = threads;
+    worker *w = NULL;
+    hstu_status status = make_workers(&w, &n, err);
     hs_bench_peak peak = {.of = NULL};
     for (size_t i = 0; i < sizeof loops / sizeof *loops && status == HSTU_OK; i++) {
         double flops = 0;
@@ -252,5 +190,24 @@ hstu_status hs_bench_peak_measure(
     hs_free(w);
     if (status == HSTU_OK)
         *out = peak;
+    return status;
+}
+
+hstu_status hs_bench_yardstick_measure(double *out, const char *of, int threads, double seconds, hstu_error *err)
+{
+    size_t i = 0;
+    int n = threads;
+    worker *w = NULL;
+    while (i < sizeof loops / sizeof *loops && !(of && strcmp(loops[i].name, of) == 0))
+        i++;
+    if (i == sizeof loops / sizeof *loops) {
+        *out = 0;
+        return HSTU_OK;
+    }
+    HS_TRY(make_workers(&w, &n, err));
+    for (int t = 0; t < n; t++)
+        w[t] = (worker){.loaded = loops[i].loaded};
+    const hstu_status status = run_workers(out, w, n, seconds, err);
+    hs_free(w);
     return status;
 }

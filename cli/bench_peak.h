@@ -10,4 +10,10 @@
 hstu_status hs_bench_peak_measure(
     hs_bench_peak *out, const char *isa, bool bf16, int threads, double seconds, hstu_error *err);
 
+/* The yardstick, which tells the state of the machine. The peak stays the same while a neighbour on the same cores slows down every
+ * multiplication that waits for a load. So this is of the multiplications that the peak is `of`, with all operands loaded
+ * from L1 on the way, as in a product of matrices; and the sum of the threads' means over `seconds`, not of their best samples.
+ * *out in operations a second; 0 for NULL and for what no peak is of. Errors as above. */
+hstu_status hs_bench_yardstick_measure(double *out, const char *of, int threads, double seconds, hstu_error *err);
+
 #endif

@@ -20,6 +20,12 @@ static double percent(double rate, double peak)
     return peak > 0 ? 100 * rate / peak : (double)NAN;
 }
 
+/* Of the mean of before and behind. */
+static double percent_of_yardstick(double rate, const hs_bench_yardstick *y)
+{
+    return percent(rate, (y->before_flops + y->behind_flops) / 2);
+}
+
 static double per_request_ms(const hs_bench_row *row, double seconds)
 {
     return 1e3 * seconds / (double)row->n[HS_BENCH_BATCH];
@@ -31,10 +37,10 @@ void hs_bench_print_head(FILE *out)
 {
     (void)fputs(
         "| shape | history | cached | candidates | layers x D | heads x width | batch | dtype | kernels | threads "
-        "| ms, median | best | p10 - p90 | GFLOP | GFLOP/s | of peak | best of peak | peak, GFLOP/s | GB/s | of "
-        "memory | machine | build |\n"
+        "| ms, median | best | p10 - p90 | GFLOP | GFLOP/s | of peak | best of peak | peak, GFLOP/s | of "
+        "yardstick | yardstick, GFLOP/s | GB/s | of memory | machine | build |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | "
-        "--- | --- | --- | --- | --- |\n",
+        "--- | --- | --- | --- | --- | --- | --- |\n",
         out);
 }
 
@@ -60,11 +66,17 @@ static void print_percent(FILE *out, double x)
 static void print_rates(FILE *out, const hs_bench_result *r)
 {
     const hs_bench_times *t = &r->times;
+    const hs_bench_yardstick *y = &r->yardstick;
     (void)fprintf(out, " %.2f | %.1f |", 1e-9 * r->work.flop, giga_a_second(r->work.flop, t->median_s));
     print_percent(out, percent(r->work.flop / t->median_s, r->peak.flops));
     print_percent(out, percent(r->work.flop / t->best_s, r->peak.flops));
     if (r->peak.of)
         (void)fprintf(out, " %.1f (%s) |", 1e-9 * r->peak.flops, r->peak.of);
+    else
+        (void)fputs(" - |", out);
+    print_percent(out, percent_of_yardstick(r->work.flop / t->median_s, y));
+    if (y->before_flops > 0)
+        (void)fprintf(out, " %.1f, %.1f |", 1e-9 * y->before_flops, 1e-9 * y->behind_flops);
     else
         (void)fputs(" - |", out);
     (void)fprintf(out, " %.2f |", giga_a_second(r->work.bytes, t->median_s));
@@ -138,6 +150,14 @@ static void put_times(hs_json_writer *w, const char *key, const hs_bench_times *
     hs_json_end(w, '}');
 }
 
+static void put_yardstick(hs_json_writer *w, const hs_bench_yardstick *y, double rate)
+{
+    const bool measured = y->before_flops > 0;
+    hs_json_pair_double(w, "yardstick_gflops_before", measured ? 1e-9 * y->before_flops : (double)NAN, DIGITS);
+    hs_json_pair_double(w, "yardstick_gflops_behind", measured ? 1e-9 * y->behind_flops : (double)NAN, DIGITS);
+    hs_json_pair_double(w, "percent_of_yardstick", percent_of_yardstick(rate, y), DIGITS);
+}
+
 static void put_rates(hs_json_writer *w, const hs_bench_result *r)
 {
     const double median_s = r->times.median_s, best_s = r->times.best_s, flop = r->work.flop;
@@ -150,6 +170,7 @@ static void put_rates(hs_json_writer *w, const hs_bench_result *r)
     hs_json_pair_double(w, "peak_gflops", peak ? 1e-9 * r->peak.flops : (double)NAN, DIGITS);
     hs_json_pair_double(w, "percent_of_peak", percent(flop / median_s, r->peak.flops), DIGITS);
     hs_json_pair_double(w, "percent_of_peak_best", percent(flop / best_s, r->peak.flops), DIGITS);
+    put_yardstick(w, &r->yardstick, flop / median_s);
     hs_json_pair_double(w, "gbytes", 1e-9 * r->work.bytes, DIGITS);
     hs_json_pair_double(w, "gbytes_s", giga_a_second(r->work.bytes, median_s), DIGITS);
     hs_json_pair_double(w, "memory_gbytes_s", memory ? 1e-9 * r->peak.memory_bytes_s : (double)NAN, DIGITS);

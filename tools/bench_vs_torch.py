@@ -5,7 +5,8 @@ For each shape of `hstu bench` it writes a model with random weights (one safete
 to the same requests, stops unless they agree, and then measures them in rounds: `hstu bench`, PyTorch eager, and with
 --compile torch.compile. The peer computes what hstu computes, from ids to logits or best items, with the cached events'
 keys and values at hand; it is written as one would write it, without padding. Needs PyTorch 1.13 or later, and nothing
-else. Prints a Markdown table, and with --json FILE writes the figures of every round.
+else. Prints a Markdown table, and with --json FILE writes the figures of every round. Two of its columns tell the state
+of the machine: what hstu's kernels could multiply at best, and the yardstick's range around hstu's measurements.
 """
 import argparse
 import ctypes
@@ -37,6 +38,7 @@ ITEMS, ACTIONS, USED_ACTIONS, POSITIONS, HEAD, EPS, L2_EPS, TOP_K = 20000, 256, 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Of a logit or score, relative to the largest of the request.
 ALLOWED = {"fp32": 1e-4, "bf16": 2e-2}
+PEAK_MS = 30  # enough for the state of the machine, and short beside a round
 
 
 class Ranking:
@@ -331,7 +333,8 @@ def hstu_answers(options, shape, model, dtype, folder):
 
 def hstu_row(options, shape, model, dtype):
     text = run_hstu([options.hstu, "bench", "--quiet", "--json", "--checkpoint", model, "--dtype", dtype, "--threads",
-                     str(options.threads), "--min_ms", str(int(1e3 * options.seconds))] + shape.bench_options())
+                     str(options.threads), "--min_ms", str(int(1e3 * options.seconds)), "--peak_ms", str(PEAK_MS)] +
+                    shape.bench_options())
     row = json.loads(text)["rows"][0]
     if row["cached"] != shape.cached:
         sys.exit(f"{shape.name}: hstu measured {row['cached']} cached tokens, not {shape.cached}")
@@ -371,6 +374,9 @@ def print_row(result):
     cells.append(f"{min(median[name] for name in peers) / median['hstu']:.1f}")
     cells.append(f"{min(best[name] for name in peers) / best['hstu']:.1f}")
     cells.append(f"{result['error']:.1e}")
+    yardsticks = [r["hstu"]["yardstick_gflops_" + when] for r in result["rounds"] for when in ("before", "behind")]
+    cells.append(f"{max(r['hstu']['peak_gflops'] for r in result['rounds']):.0f}")
+    cells.append(f"{min(yardsticks):.0f} - {max(yardsticks):.0f}")
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -396,9 +402,9 @@ def main():
         parser.error(f"--compile wants PyTorch 2, found {torch.__version__}")
     torch.set_num_threads(options.threads)
     print(f"ms of a call: median (best) of {options.rounds} rounds in turns, PyTorch {torch.__version__}; "
-          "ratios to PyTorch's best\n")
+          "ratios to PyTorch's best; peak and yardstick in GFLOP/s, of all rounds\n")
     print("| shape | dtype | threads | hstu | PyTorch eager | torch.compile | ratio of medians | ratio of bests "
-          "| error |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+          "| error | peak | yardstick |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     results = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         for name in shapes:

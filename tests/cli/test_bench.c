@@ -246,6 +246,9 @@ static void test_json(void **state)
         assert_true(number(ms, "best") <= number(ms, "median") && number(ms, "median") <= number(ms, "worst"));
         assert_true(fabs(number(ms, "best") * number(row, "batch") / number(call, "best") - 1) < 1e-4);
         assert_true(cJSON_IsNull(member(row, "peak")) && cJSON_IsNull(member(row, "percent_of_peak")));
+        assert_true(cJSON_IsNull(member(row, "yardstick_gflops_before")));
+        assert_true(cJSON_IsNull(member(row, "yardstick_gflops_behind")));
+        assert_true(cJSON_IsNull(member(row, "percent_of_yardstick")));
         assert_true(strlen(member(row, "compiler")->valuestring) > 3 && member(row, "commit") && member(row, "cpu"));
         expect_text(row, "version", hstu_version());
     }
@@ -271,6 +274,18 @@ static void test_decoder(void **state)
     cJSON_Delete(root);
 }
 
+/* Of the head, the line below it and the first row. */
+static void expect_columns(size_t bars)
+{
+    const char *at = last.out;
+    for (int line = 0; line < 3; line++, at++) {
+        size_t n = 0;
+        for (; *at != '\n'; at++)
+            n += *at == '|';
+        assert_int_equal(n, bars);
+    }
+}
+
 static void test_table(void **state)
 {
     (void)state;
@@ -278,14 +293,7 @@ static void test_table(void **state)
     assert_memory_equal(last.out, "| shape | history | cached |", 28);
     assert_non_null(strstr(last.out, "\n| custom | 12 | 0 | 5 | 2 x 16 | 2 x 8 | 2 | fp32 | ref | 1 | "));
     assert_non_null(strstr(last.out, "\nms are those of a request: a call's by its batch; 1 calls of warm-up"));
-    size_t columns[3] = {0};
-    const char *at = last.out;
-    for (int line = 0; line < 3; line++, at++)
-        for (; *at != '\n'; at++)
-            columns[line] += *at == '|';
-    assert_int_equal(columns[0], 23);
-    assert_int_equal(columns[1], 23);
-    assert_int_equal(columns[2], 23);
+    expect_columns(25);
 }
 
 /* A row a value, and the environment as it was behind them. */
@@ -328,8 +336,26 @@ static void test_peak(void **state)
         assert_true(strlen(member(row, "peak")->valuestring) > 4);
         const double share = 100 * number(row, "gflops") / number(row, "peak_gflops");
         assert_true(fabs(number(row, "percent_of_peak") / share - 1) < 1e-3);
+        const double before = number(row, "yardstick_gflops_before"), behind = number(row, "yardstick_gflops_behind");
+        assert_true(before > 0 && behind > 0);
+        const double of_mean = 200 * number(row, "gflops") / (before + behind);
+        assert_true(fabs(number(row, "percent_of_yardstick") / of_mean - 1) < 1e-3);
     }
     cJSON_Delete(root);
+}
+
+/* Every row names its figures, before and behind. */
+static void test_peak_table(void **state)
+{
+    (void)state;
+    double before = 0, behind = 0;
+    expect_done("bench --quiet --shape pure --min_ms 0 --repetitions 1 --peak_ms 2 --isa ref --threads 1");
+    expect_columns(25);
+    const char *at = strstr(last.out, "(portable fp32) | ");
+    assert_non_null(strstr(last.out, "| of yardstick | yardstick, GFLOP/s |"));
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "(portable fp32) | %*f %% | %lf, %lf |", &before, &behind), 2);
+    assert_true(before > 0 && behind > 0);
 }
 
 static void test_usage(void **state)
@@ -399,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_isa),
         cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_peak_table),
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_failures),
     };

@@ -101,6 +101,24 @@ static void test_peak(void **state)
     assert_true(peak.flops <= 0);
 }
 
+static void test_yardstick(void **state)
+{
+    (void)state;
+    double flops = 7;
+    hstu_error err = {0};
+    torture_left = 1;
+    assert_int_equal(hs_bench_yardstick_measure(&flops, "portable fp32", 1, 1e-3, &err), HSTU_ENOMEM);
+    torture_left = 0;
+    assert_true(flops >= 7 && flops <= 7);
+    assert_int_equal(hs_bench_yardstick_measure(&flops, "portable fp32", 2, 1e-3, &err), HSTU_OK);
+    assert_true(flops > 1e6);
+    assert_int_equal(hs_bench_yardstick_measure(&flops, "no such instructions", 1, 1e-3, &err), HSTU_OK);
+    assert_true(flops <= 0);
+    flops = 7;
+    assert_int_equal(hs_bench_yardstick_measure(&flops, NULL, 1, 1e-3, &err), HSTU_OK);
+    assert_true(flops <= 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_decoder),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_yardstick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
