@@ -45,6 +45,7 @@ static const hs_cpu_kernels KERNELS_AVX512BF16 = {
     .isa = "avx512bf16",
     .row_tile = 8,
     .pairs = &hs_pairs_avx512bf16,
+    .half_norm = hs_half_norm_avx512bf16,
     .scores = &hs_scores_avx512bf16,
 #include "device/cpu/kernels.def"
 };
@@ -53,6 +54,7 @@ static const hs_cpu_kernels KERNELS_AMX = {
     .isa = "amx",
     .row_tile = 8,
     .pairs = &hs_pairs_amx,
+    .half_norm = hs_half_norm_avx512bf16,
     .scores = &hs_scores_amx,
 #include "device/cpu/kernels.def"
 };
@@ -91,7 +93,7 @@ static bool can_run_amx(void)
 #define X(slot) .slot = hs_##slot##_neon,
 static const hs_cpu_kernels KERNELS_NEON = {
     .isa = "neon",
-    .row_tile = 12,
+    .row_tile = 8,
 #include "device/cpu/kernels.def"
 };
 #undef X

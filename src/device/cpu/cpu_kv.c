@@ -1,5 +1,5 @@
-/* Storing keys and values in pages (device/kv.h). A task is what one user writes to one page: whole panels of keys at
- * once, the panels and pairs that other calls share element by element. */
+/* Storing keys and values in pages (device/kv.h). A task is what one user writes of one head to some panels of one
+ * page: whole panels of keys at once, the panels and pairs that other calls share element by element. */
 #include "base/error.h"
 #include "base/half.h"
 #include "device/cpu/cpu_int.h"
@@ -7,19 +7,23 @@
 
 #include <string.h>
 
-/* Below ALONE elements starting and joining threads costs more than it gives. */
-enum { ALONE = 1 << 15 };
+/* An element takes 0.1 ns to move within L2 and 0.2 ns from L3. Below ALONE elements, 3 to 6 us, a region of threads (2
+ * to 5 us) gives no more than it costs. A task has about TASK elements, at least a panel: 32 tokens of a head with 128
+ * keys and 128 values, 0.8 to 1.6 us. So 2,054 tokens of four heads are 260 tasks, of which the busiest of 16 threads
+ * has 17 where 16.25 would be even, and 102 tokens still 16. What a task begins anew in memory costs 8 % with 16
+ * tokens, 5 % with 32 and 3 % with 64. Heads come last: a thread's run of tasks is one piece of k and v. */
+enum { ALONE = 1 << 15, TASK = 1 << 13 };
 
-/* Tokens place .. place + n - 1 of a page, from matrix rows row .. */
-typedef struct kv_task {
+/* Tokens place .. place + n - 1 of a page, from matrix rows row ..; a task for each head. */
+typedef struct kv_piece {
     char *page;
     int64_t place, n, row;
-} kv_task;
+} kv_piece;
 
 typedef struct kv_job {
     const hs_cpu_kernels *kernels;
     const hs_kv_write_args *a;
-    const kv_task *tasks;
+    const kv_piece *pieces;
     char *scratch; /* of worker 0: a panel [dqk, 16] each */
     size_t each;
 } kv_job;
@@ -29,18 +33,20 @@ static int64_t written_rows(const hs_kv_write_args *a, int64_t user)
     return a->n_rows ? a->n_rows[user] : hs_user_rows(&a->users, user);
 }
 
-/* Lists what each user writes to each page, in `tasks` unless it is NULL; returns how many. */
-static int64_t list_tasks(const hs_kv_write_args *a, kv_task *tasks)
+/* Lists what each user writes, in `pieces` unless it is NULL; returns how many. A piece begins in a page's token 0,
+ * `step`, 2 `step` and so on, or with a user's first row. */
+static int64_t list_pieces(const hs_kv_write_args *a, kv_piece *pieces)
 {
-    const int64_t page_tokens = a->kv.shape.page_tokens;
+    const int64_t page_tokens = a->kv.shape.page_tokens, panel = HS_KV_PANEL * (a->kv.shape.dqk + a->kv.shape.dv);
+    const int64_t step = HS_KV_PANEL * hs_ceil_div_i64(TASK, panel);
     int64_t count = 0;
     for (int64_t b = 0; b < a->users.n_users; b++) {
         const int64_t rows = written_rows(a, b), position = a->position ? a->position[b] : 0;
         for (int64_t r = 0, n = 0; r < rows; r += n) {
             const int64_t place = (position + r) % page_tokens;
-            n = hs_min_i64(page_tokens - place, rows - r);
-            if (tasks)
-                tasks[count] = (kv_task){.page = a->kv.page[a->kv.first_page[b] + (position + r) / page_tokens],
+            n = hs_min_i64(hs_min_i64(page_tokens - place, step - place % step), rows - r);
+            if (pieces)
+                pieces[count] = (kv_piece){.page = a->kv.page[a->kv.first_page[b] + (position + r) / page_tokens],
                     .place = place,
                     .n = n,
                     .row = a->users.offset[b] + r};
@@ -116,70 +122,69 @@ static bool moves_panels(const kv_job *job)
     return !k->bf16 || (job->a->kv.shape.dqk % 2 == 0 && k->ld % 2 == 0 && (uintptr_t)k->half % 4 == 0);
 }
 
-static void write_keys(const kv_job *job, const kv_task *task, int64_t head, float *panel)
+static void write_keys(const kv_job *job, const kv_piece *piece, int64_t head, float *panel)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
     const size_t panel_bytes = hs_kv_key_bytes(s) / (size_t)(s->page_tokens / HS_KV_PANEL);
-    char *keys = hs_kv_keys(s, task->page, head);
-    for (int64_t i = 0; i < task->n;) {
-        const int64_t place = task->place + i, lane = place % HS_KV_PANEL;
+    char *keys = hs_kv_keys(s, piece->page, head);
+    for (int64_t i = 0; i < piece->n;) {
+        const int64_t place = piece->place + i, lane = place % HS_KV_PANEL;
         char *at = keys + (size_t)(place / HS_KV_PANEL) * panel_bytes;
-        if (lane == 0 && task->n - i >= HS_KV_PANEL && moves_panels(job)) {
-            write_panel(job, at, task->row + i, head, panel);
+        if (lane == 0 && piece->n - i >= HS_KV_PANEL && moves_panels(job)) {
+            write_panel(job, at, piece->row + i, head, panel);
             i += HS_KV_PANEL;
         } else {
-            write_lane(job, at, lane, row_of(&job->a->k, task->row + i, head * s->dqk));
+            write_lane(job, at, lane, row_of(&job->a->k, piece->row + i, head * s->dqk));
             i++;
         }
     }
 }
 
-static void write_values(const kv_job *job, const kv_task *task, int64_t head)
+static void write_values(const kv_job *job, const kv_piece *piece, int64_t head)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
     const hs_mat *v = &job->a->v;
     const int64_t col = head * s->dv;
-    char *values = hs_kv_values(s, task->page, head);
+    char *values = hs_kv_values(s, piece->page, head);
     if (s->type == HS_F32) {
-        float *at = (float *)(void *)values + task->place * s->dv;
-        for (int64_t i = 0; i < task->n; i++)
-            memcpy(at + i * s->dv, row_of(v, task->row + i, col), (size_t)s->dv * sizeof *at);
+        float *at = (float *)(void *)values + piece->place * s->dv;
+        for (int64_t i = 0; i < piece->n; i++)
+            memcpy(at + i * s->dv, row_of(v, piece->row + i, col), (size_t)s->dv * sizeof *at);
         return;
     }
-    uint32_t *pair = (uint32_t *)(void *)values + task->place / 2 * s->dv;
-    int64_t i = task->place % 2;
+    uint32_t *pair = (uint32_t *)(void *)values + piece->place / 2 * s->dv;
+    int64_t i = piece->place % 2;
     if (i) { /* the pair's even token is there already */
-        const void *odd = row_of(v, task->row, col);
+        const void *odd = row_of(v, piece->row, col);
         for (int64_t o = 0; o < s->dv; o++)
             pair[o] = (pair[o] & 0xffff) | (uint32_t)half_of(v, odd, o) << 16;
         pair += s->dv;
     }
-    for (; i < task->n; i += 2, pair += s->dv)
-        pair_rows(job, v, pair, row_of(v, task->row + i, col),
-            i + 1 < task->n ? row_of(v, task->row + i + 1, col) : NULL, s->dv);
+    for (; i < piece->n; i += 2, pair += s->dv)
+        pair_rows(job, v, pair, row_of(v, piece->row + i, col),
+            i + 1 < piece->n ? row_of(v, piece->row + i + 1, col) : NULL, s->dv);
 }
 
 static void kv_write_task(void *context, int worker, int64_t index)
 {
     const kv_job *job = context;
+    const int64_t n_heads = job->a->kv.shape.n_heads;
     float *panel = (float *)(void *)(job->scratch + (size_t)worker * job->each);
-    for (int64_t h = 0; h < job->a->kv.shape.n_heads; h++) {
-        write_keys(job, &job->tasks[index], h, panel);
-        write_values(job, &job->tasks[index], h);
-    }
+    write_keys(job, &job->pieces[index / n_heads], index % n_heads, panel);
+    write_values(job, &job->pieces[index / n_heads], index % n_heads);
 }
 
 static hstu_status kv_write(hs_cpu *cpu, const hs_kv_write_args *a, hstu_error *err)
 {
-    const int64_t n_tasks = list_tasks(a, NULL);
-    const size_t shared = hs_cpu_round64((size_t)n_tasks * sizeof(kv_task));
+    const int64_t n_pieces = list_pieces(a, NULL), n_tasks = n_pieces * a->kv.shape.n_heads;
+    const size_t shared = hs_cpu_round64((size_t)n_pieces * sizeof(kv_piece));
     const size_t each = a->kv.shape.type == HS_F32 ? 0 : (size_t)(a->kv.shape.dqk * HS_KV_PANEL) * sizeof(float);
     char *scratch = NULL;
     HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, each, err));
-    list_tasks(a, (kv_task *)(void *)scratch);
+    list_pieces(a, (kv_piece *)(void *)scratch);
     kv_job job = {.kernels = cpu->kernels,
         .a = a,
-        .tasks = (const kv_task *)(const void *)scratch,
+        .pieces = (const kv_piece *)(const void *)scratch,
         .scratch = scratch + shared,
         .each = each};
     if (a->k.rows * (a->k.cols + a->v.cols) >= ALONE) {

@@ -166,6 +166,20 @@ typedef void hs_layer_norm_fn(float *out, const float *x, const float *add, int6
 typedef void hs_norm_gate_fn(
     float *out, const float *u, const float *o, int64_t n, const hs_affine *affine, bool concat);
 
+/* Rows of bfloat16 values, n >= 1: out = layer norm of x + add, as hs_layer_norm_fn has it, times gate, then + 0 (so that a
+ * zero has no sign) and rounded; denormals become 0. add and gate may be NULL; out may be any of the three. The bits are
+ * those of hs_layer_norm_fn and hs_norm_gate_fn over the widened values. */
+typedef struct hs_half_norm {
+    uint16_t *out;
+    const uint16_t *x, *add, *gate;
+    int64_t ldo, ldx, lda, ldg;
+    int64_t rows, n;
+    const hs_affine *affine;
+    float *space; /* HS_HALF_NORM_ROWS rows of n floats, each rounded up to 64 bytes; 64-byte aligned */
+} hs_half_norm;
+enum { HS_HALF_NORM_ROWS = 4 };
+typedef void hs_half_norm_fn(const hs_half_norm *a);
+
 /* x[j] = x[j] * by[j] + add[j], two roundings; by and add may each be NULL. */
 typedef void hs_scale_fn(float *x, const float *by, const float *add, int64_t n);
 
@@ -176,6 +190,7 @@ typedef struct hs_cpu_kernels {
     const char *isa;
     int row_tile;                          /* rows of gemm's register tile: the best number of rows to call it with */
     const hs_pair_kernels *pairs;          /* or NULL */
+    hs_half_norm_fn *half_norm;            /* or NULL, as `pairs` is */
     const struct hs_score_kernels *scores; /* or NULL; cpu_score.h */
 #define X(slot) hs_##slot##_fn *slot;
 #include "device/cpu/kernels.def"
@@ -192,6 +207,7 @@ void hs_widen_avx512bf16(float *dst, const uint16_t *x, int64_t n);
 void hs_add_avx512bf16(float *to, const float *x, int64_t n);
 void hs_zip_avx512bf16(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n);
 void hs_own_avx512bf16(const hs_pair_own *o);
+hs_half_norm_fn hs_half_norm_avx512bf16;
 
 /* Instruction sets this build knows, worst first: ref, then what the architecture has. NULL past the last. */
 const hs_cpu_kernels *hs_cpu_kernels_at(int i);

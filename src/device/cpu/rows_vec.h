@@ -203,18 +203,50 @@ static inline v_f32 v_sum_at(const float *x, const float *add, int64_t c, int64_
     return add ? v_add(v, v_load(add + c, n - c)) : v;
 }
 
-static inline void v_moments(float *mean, float *sd, const float *x, const float *add, int64_t n, float eps)
+/* A row's mean and standard deviation, by which its centred values are divided. */
+typedef struct v_moments {
+    float mean, sd;
+} v_moments;
+
+static inline v_moments v_moments_of(const float *x, const float *add, int64_t n, float eps)
 {
     v_f32 sum = v_set(0.0f), squares = v_set(0.0f);
     for (int64_t c = 0; c < n; c += V_LANES)
         sum = v_add(sum, v_sum_at(x, add, c, n));
-    *mean = v_sum(sum) / (float)n;
-    const v_f32 m = v_set(*mean);
+    const float mean = v_sum(sum) / (float)n;
     for (int64_t c = 0; c < n; c += V_LANES) {
-        const v_f32 centred = v_keep(v_sub(v_sum_at(x, add, c, n), m), 0.0f, n - c);
+        const v_f32 centred = v_keep(v_sub(v_sum_at(x, add, c, n), v_set(mean)), 0.0f, n - c);
         squares = v_fma(centred, centred, squares);
     }
-    *sd = sqrtf(v_sum(squares) / (float)n + eps);
+    return (v_moments){.mean = mean, .sd = sqrtf(v_sum(squares) / (float)n + eps)};
+}
+
+/* Whether v_quotient may multiply, which costs a quarter of a division: then no step of it leaves the normal numbers.
+ * The bounds leave room: a difference to such a mean is 0 or at least 2^-84, and at most sqrt(n) sd. */
+static inline bool v_may_multiply(const v_moments *m)
+{
+    return fabsf(m->mean) >= 0x1p-60f && m->sd >= 0x1p-20f && m->sd <= 0x1p20f;
+}
+
+/* sd, -sd and 1 / sd in every lane. */
+typedef struct v_divisor {
+    v_f32 sd, minus, inverse;
+} v_divisor;
+
+static inline v_divisor v_divisor_of(float sd)
+{
+    return (v_divisor){.sd = v_set(sd), .minus = v_set(-sd), .inverse = v_set(1.0f / sd)};
+}
+
+/* x / sd, correctly rounded either way. `multiply`, a literal: the first correction brings x * (1 / sd) to one of the
+ * two neighbours of the true quotient, whose remainder is exact; of those the second gives the nearest (Markstein). */
+V_LITERAL_CHOICES v_f32 v_quotient(v_f32 x, const v_divisor *d, bool multiply)
+{
+    if (!multiply)
+        return v_div(x, d->sd);
+    v_f32 q = v_mul(x, d->inverse);
+    q = v_fma(v_fma(q, d->minus, x), d->inverse, q);
+    return v_fma(v_fma(q, d->minus, x), d->inverse, q);
 }
 
 static inline v_f32 v_affine_at(v_f32 normed, const float *weight, const float *bias, int64_t c, int64_t n)
@@ -226,16 +258,24 @@ static inline v_f32 v_affine_at(v_f32 normed, const float *weight, const float *
     return bias ? v_add(normed, v_load(bias + c, n - c)) : normed;
 }
 
+V_LITERAL_CHOICES void v_layer_norm_by(float *out, const float *x, const float *add, int64_t n, const float *weight,
+    const float *bias, const v_moments *m, bool multiply)
+{
+    const v_divisor d = v_divisor_of(m->sd);
+    for (int64_t c = 0; c < n; c += V_LANES) {
+        const v_f32 normed = v_quotient(v_sub(v_sum_at(x, add, c, n), v_set(m->mean)), &d, multiply);
+        v_store(out + c, v_affine_at(normed, weight, bias, c, n), n - c);
+    }
+}
+
 V_LITERAL_CHOICES void v_layer_norm_row(
     float *out, const float *x, const float *add, int64_t n, const float *weight, const float *bias, float eps)
 {
-    float mean = 0, sd = 0;
-    v_moments(&mean, &sd, x, add, n, eps);
-    const v_f32 m = v_set(mean), s = v_set(sd);
-    for (int64_t c = 0; c < n; c += V_LANES) {
-        const v_f32 normed = v_div(v_sub(v_sum_at(x, add, c, n), m), s);
-        v_store(out + c, v_affine_at(normed, weight, bias, c, n), n - c);
-    }
+    const v_moments m = v_moments_of(x, add, n, eps);
+    if (v_may_multiply(&m))
+        v_layer_norm_by(out, x, add, n, weight, bias, &m, true);
+    else
+        v_layer_norm_by(out, x, add, n, weight, bias, &m, false);
 }
 
 static inline void v_layer_norm(float *out, const float *x, const float *add, int64_t n, const hs_affine *affine)
@@ -248,15 +288,14 @@ static inline void v_layer_norm(float *out, const float *x, const float *add, in
         v_layer_norm_row(out, x, NULL, n, NULL, NULL, affine->eps);
 }
 
-V_LITERAL_CHOICES void v_norm_gate_row(float *out, const float *u, const float *o, int64_t n, const float *weight,
-    const float *bias, float eps, bool concat)
+V_LITERAL_CHOICES void v_norm_gate_by(float *out, const float *u, const float *o, int64_t n, const float *weight,
+    const float *bias, const v_moments *m, bool multiply, bool concat)
 {
-    float mean = 0, sd = 0;
-    v_moments(&mean, &sd, o, NULL, n, eps);
-    const v_f32 m = v_set(mean), s = v_set(sd);
+    const v_divisor d = v_divisor_of(m->sd);
     for (int64_t c = 0; c < n; c += V_LANES) {
         const v_f32 gate = v_load(u + c, n - c);
-        const v_f32 normed = v_affine_at(v_div(v_sub(v_load(o + c, n - c), m), s), weight, bias, c, n);
+        const v_f32 centred = v_sub(v_load(o + c, n - c), v_set(m->mean));
+        const v_f32 normed = v_affine_at(v_quotient(centred, &d, multiply), weight, bias, c, n);
         if (concat) {
             v_store(out + c, gate, n - c);
             v_store(out + n + c, normed, n - c);
@@ -265,6 +304,16 @@ V_LITERAL_CHOICES void v_norm_gate_row(float *out, const float *u, const float *
             v_store(out + c, v_mul(gate, normed), n - c);
         }
     }
+}
+
+V_LITERAL_CHOICES void v_norm_gate_row(float *out, const float *u, const float *o, int64_t n, const float *weight,
+    const float *bias, float eps, bool concat)
+{
+    const v_moments m = v_moments_of(o, NULL, n, eps);
+    if (v_may_multiply(&m))
+        v_norm_gate_by(out, u, o, n, weight, bias, &m, true, concat);
+    else
+        v_norm_gate_by(out, u, o, n, weight, bias, &m, false, concat);
 }
 
 static inline void v_norm_gate(
