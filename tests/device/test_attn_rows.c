@@ -29,14 +29,14 @@ static float product(const attn_case *c, int isa, const float *a, const float *b
     return paired(c, isa) ? paired_chain(isa, a, b, 1, n) : chain(a, b, 1, n);
 }
 
-/* The sum of a row's weighted values: of products of pairs each segment begins at 0. */
+/* The sum of a row's weighted values: under SiLU each segment begins at 0. */
 static float segments(const attn_case *c, int isa, const float *a, const float *b, int64_t n)
 {
     float sum = 0.0f;
-    if (!paired(c, isa) || c->softmax)
+    if (c->softmax)
         return product(c, isa, a, b, n);
     for (int64_t first = 0; first < n; first += SEGMENT) {
-        const float part = paired_chain(isa, a + first, b + first, 1, n - first < SEGMENT ? n - first : SEGMENT);
+        const float part = product(c, isa, a + first, b + first, n - first < SEGMENT ? n - first : SEGMENT);
         sum = first == 0 ? part : sum + part;
     }
     return sum;

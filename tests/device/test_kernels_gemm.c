@@ -2,7 +2,7 @@
  *  */
 #include "kernel_test.h"
 
-/* Sizes on both sides of every register tile (4, 5, 6, 8, 12 rows; 8, 16 and 32 columns). */
+/* Sizes on both sides of every register tile (4, 5, 6, 12 rows; 8, 16, 32, 48 and 64 columns). */
 static const int64_t SIZES[][3] = {{1, 1, 1}, {1, 64, 33}, {2, 3, 15}, {3, 7, 16}, {4, 16, 17}, {5, 8, 31}, {6, 50, 32},
     {7, 13, 48}, {8, 64, 64}, {9, 5, 47}, {12, 17, 20}, {13, 100, 7}, {17, 31, 65}, {23, 257, 35}, {5, 0, 9}};
 

@@ -1,5 +1,5 @@
-/* What SiLU and softmax attention share. Both products are a gemm kernel's, over pages; every element of the output is
- * one chain over ascending tokens, whatever the pages' size. */
+/* What SiLU and softmax attention share. Both products are a gemm kernel's, over pages; every sum is one chain over
+ * ascending tokens, whatever the pages' size. */
 #include "device/cpu/cpu_attn.h"
 
 #include "base/alloc.h"
@@ -164,19 +164,25 @@ hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t flo
     hs_cpu_task_fn *fn, void *ctx, hstu_error *err)
 {
     const int64_t n_tasks = hs_user_tasks_count(job->users, job->candidates, chunk);
-    const size_t shared = hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task));
-    size_t bytes = 0;
-    if (!hs_mul_size(floats, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+    const size_t list = hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task));
+    size_t bytes = 0, shared = 0;
+    if (!hs_mul_size(floats, sizeof(float), &bytes) || bytes > SIZE_MAX / 2 ||
+        !hs_mul_size(job->shared_floats, sizeof(float), &shared) || !hs_add_size(shared, list, &shared) ||
+        shared > SIZE_MAX / 2)
         return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
+    shared = hs_cpu_round64(shared);
     char *scratch = NULL;
     job->each = hs_cpu_round64(bytes);
     HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
     hs_user_tasks_list((hs_user_task *)(void *)scratch, job->users, job->candidates, job->history, chunk);
     job->tasks = (const hs_user_task *)(const void *)scratch;
+    job->shared = (float *)(void *)(scratch + list);
     job->scratch = scratch + shared;
     if (hs_attn_alone(job)) {
         for (int64_t task = 0; task < n_tasks * per_task; task++)
             fn(ctx, 0, task);
+    } else if (job->in_turn) {
+        hs_cpu_pool_run_near(cpu->pool, n_tasks * per_task, fn, ctx);
     } else {
         hs_cpu_pool_run(cpu->pool, n_tasks * per_task, fn, ctx);
     }

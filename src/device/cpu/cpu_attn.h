@@ -17,6 +17,9 @@ typedef struct hs_attn_job {
     const int64_t *history;
     const hs_rel_bias *bias;
     const hs_user_task *tasks;
+    size_t shared_floats; /* that hs_attn_run gives all tasks together, or 0 */
+    float *shared;
+    bool in_turn;  /* a thread takes neighbouring tasks */
     char *scratch; /* of worker 0 */
     size_t each;
 } hs_attn_job;
@@ -72,7 +75,7 @@ void hs_attn_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t 
 bool hs_attn_alone(const hs_attn_job *job);
 
 /* Lists the tasks in shared scratch, with `floats` of scratch for each worker, and runs fn for `per_task` times as
- * many. */
+ * many. Scratch is valid until the device's next call. */
 hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t floats, int64_t per_task,
     hs_cpu_task_fn *fn, void *ctx, hstu_error *err);
 

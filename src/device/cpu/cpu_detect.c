@@ -33,7 +33,7 @@ static const hs_cpu_kernels KERNELS_AVX2 = {
 #define X(slot) .slot = hs_##slot##_avx512,
 static const hs_cpu_kernels KERNELS_AVX512 = {
     .isa = "avx512",
-    .row_tile = 8,
+    .row_tile = 12,
     .scores = &hs_scores_avx512,
 #include "device/cpu/kernels.def"
 };
@@ -43,7 +43,7 @@ static const hs_cpu_kernels KERNELS_AVX512 = {
 #define X(slot) .slot = hs_##slot##_avx512,
 static const hs_cpu_kernels KERNELS_AVX512BF16 = {
     .isa = "avx512bf16",
-    .row_tile = 8,
+    .row_tile = 12,
     .pairs = &hs_pairs_avx512bf16,
     .half_norm = hs_half_norm_avx512bf16,
     .scores = &hs_scores_avx512bf16,
@@ -52,7 +52,7 @@ static const hs_cpu_kernels KERNELS_AVX512BF16 = {
 
 static const hs_cpu_kernels KERNELS_AMX = {
     .isa = "amx",
-    .row_tile = 8,
+    .row_tile = 12,
     .pairs = &hs_pairs_amx,
     .half_norm = hs_half_norm_avx512bf16,
     .scores = &hs_scores_amx,
@@ -93,7 +93,7 @@ static bool can_run_amx(void)
 #define X(slot) .slot = hs_##slot##_neon,
 static const hs_cpu_kernels KERNELS_NEON = {
     .isa = "neon",
-    .row_tile = 8,
+    .row_tile = 12,
 #include "device/cpu/kernels.def"
 };
 #undef X

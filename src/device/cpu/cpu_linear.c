@@ -9,7 +9,7 @@
 
 /* One task computes up to ROWS x COLS of the output. What no kernel finishes by itself goes through in strips: the sums of STRIP
  * columns pass through the thread's stack and stay in L1 until the epilogue has read them. ROWS is a multiple of every row tile
- * (4, 6, 8), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 30 us)
+ * (4, 6, 12), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 30 us)
  * starting and joining threads costs more than it gives, and of PAIR_ALONE for products of pairs. */
 enum {
     ROWS = 48,
@@ -19,6 +19,20 @@ enum {
     ALONE = 1 << 20,
     PAIR_ALONE = 1 << 22,
     TASKS_PER_THREAD = 3
+};
+
+/* Tasks of float32. A core multiplies and adds 70e9 times a second and reads 5e9 floats from the third cache, so that
+ * a row of x or a column of a weight costs as much to fetch as 14 results of it to compute. On 16 threads a layer of
+ * 256 rows and 1536 columns is 24576 results for each, and fetching all rows and 96 columns costs 20 % of that; half
+ * the rows and 192 columns would cost 18 %, a quarter and 384 25 %. So a thread keeps x in its second cache, if it
+ * fits, and takes columns a strip at a time, of neighbouring tasks: then small tasks fetch no more than large ones
+ * and end together. An x that does not fit is fetched again for each task's columns, which are as many as stay in the
+ * cache themselves. */
+enum {
+    ROWS_LEAST = 24,
+    X_STAYS = 1 << 18,      /* floats: 1 MB */
+    COLUMNS_STAY = 1 << 17, /* floats: half a MB */
+    ENOUGH = 6              /* tasks for each thread: one that is slow gives some of them away */
 };
 
 static void pack_f32(float *dst, const float *w, int64_t in, int64_t n, int64_t stride_in, int64_t stride_out)
@@ -222,12 +236,35 @@ static void linear_task(void *context, int worker, int64_t task)
     hs_pairs_leave(pairs);
 }
 
-/* So many columns a task that there are enough for the threads. */
+/* Rows and columns of a float32 task. */
+static void cut(linear_job *job, int64_t n_threads)
+{
+    int64_t x = 0, k = 0;
+    for (int64_t i = 0; i < job->n; i++) {
+        const hs_mat *m = &job->a[i].x;
+        x = m->rows * m->cols > x ? m->rows * m->cols : x;
+        k = m->cols > k ? m->cols : k;
+    }
+    while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || n_all_tasks(job) < n_threads * ENOUGH))
+        job->cols /= 2;
+    while (job->rows > ROWS_LEAST && n_all_tasks(job) < n_threads * ENOUGH)
+        job->rows /= 2;
+}
+
+/* Rows and columns of a task of pairs: so many columns that there are enough tasks for the threads. */
+static void cut_pairs(linear_job *job, int64_t n_threads)
+{
+    job->rows = PAIR_ROWS;
+    while (job->cols > STRIP && n_all_tasks(job) < n_threads * TASKS_PER_THREAD)
+        job->cols /= 2;
+}
+
 hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     linear_job job = {.kernels = cpu->kernels, .a = a, .n = n, .rows = ROWS, .cols = COLS_MOST};
-    double work = 0, alone = ALONE;
+    double work = 0;
+    bool pairs = false;
     for (int64_t i = 0; i < n; i++) {
         work += (double)a[i].out.rows * (double)a[i].out.cols * (double)a[i].x.cols;
         if (!a[i].x.bf16)
@@ -235,17 +272,18 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
         if (a[i].w->type != HS_BF16)
             return hs_fail(
                 err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
-        job.rows = PAIR_ROWS;
-        alone = PAIR_ALONE;
+        pairs = true;
     }
     char *scratch = NULL;
     const size_t bytes = (size_t)cpu->base.n_threads * sizeof *job.last;
     HS_TRY(hs_cpu_scratch(cpu, &scratch, bytes, 0, err));
     memset(scratch, 0, bytes);
     job.last = (read_last *)(void *)scratch;
-    while (job.cols > STRIP && n_all_tasks(&job) < (int64_t)cpu->base.n_threads * TASKS_PER_THREAD)
-        job.cols /= 2;
-    if (work < alone) {
+    if (pairs)
+        cut_pairs(&job, cpu->base.n_threads);
+    else
+        cut(&job, cpu->base.n_threads);
+    if (work < (pairs ? PAIR_ALONE : ALONE)) {
         for (int64_t task = 0; task < n_all_tasks(&job); task++)
             linear_task(&job, 0, task);
     } else {

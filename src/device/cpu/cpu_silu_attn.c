@@ -1,20 +1,27 @@
-/* SiLU attention (HSTU). A task is a run of one user's rows and one head, or all heads; blocks of tokens pass outside,
- * tiles of rows inside, so that a block's keys and values stay in the cache. Tokens that a row does not see carry a
- * weight of exactly 0. */
+/* SiLU attention (HSTU) in float32. The tokens are cut into segments at fixed positions; of a row and head, each
+ * segment's sum begins at 0, and the sums are added in ascending order. So they may be computed by several threads: a
+ * task is a run of one user's rows, one head (under a bias all heads, which share its rows), and all segments or,
+ * where rows are few beside their tokens, one. Tokens that a row does not see carry a weight of exactly 0. */
+#include "base/alloc.h"
 #include "base/error.h"
 #include "device/cpu/cpu_attn.h"
 
 #include <math.h>
 #include <string.h>
 
+/* A segment's keys and values stay in the second cache while the tiles of a task's rows pass over them. To stream
+ * them costs a task as much as TASK_ROWS more rows (Zen 4, d = 128). */
 enum {
-    CHUNK = 120,           /* rows of a task when there are enough */
-    CHUNK_LEAST = 24,      /* and when there are not */
-    TASKS_PER_THREAD = 3,  /* enough */
-    TASK_ROWS = 10,        /* streaming keys and values costs as much as this many rows (Zen 4, d = 128) */
-    BLOCK_MAX = 256,       /* tokens of a block */
-    BLOCK_FLOATS = 1 << 16 /* and floats of their keys: a quarter of an L2 cache of 1 MB */
+    SEGMENT = 512,        /* tokens */
+    PIECE = 128,          /* tokens of a product */
+    TILE = 24,            /* its rows: whole register tiles (4, 6, 12) */
+    CHUNK = 120,          /* rows of a task when there are enough */
+    CHUNK_LEAST = 24,     /* and when there are not */
+    TASKS_PER_THREAD = 3, /* enough */
+    TASK_ROWS = 10,
+    JOINED_ROWS = 8 /* whose segments one task adds up */
 };
+static const double JOINING = 1.1; /* what keeping sums apart and adding them up costs */
 
 typedef struct silu_job {
     hs_attn_job attn;
@@ -23,72 +30,150 @@ typedef struct silu_job {
     float alpha, scale; /* before SiLU, and after it */
     float after;        /* of the sum; bf16 only */
     bool bf16;
-    int64_t task_heads, block;
+    int64_t chunk, task_heads;
+    int64_t n_segments; /* of the longest history */
+    int64_t n_slices;   /* 1: a task computes all segments, or n_segments: one */
 } silu_job;
 
-/* Tokens of a block: a multiple of HS_KV_PAGE_STEP, and whole pages if one fits. */
-static int64_t block_of(const hs_kv_shape *s, int64_t heads)
+/* A thread's scratch: a tile's scores and bias of a piece (or what a candidate's own term needs), a segment's sums of
+ * all rows and heads of a task. */
+typedef struct silu_space {
+    float *score, *bias, *sums;
+} silu_space;
+
+static int64_t larger(int64_t a, int64_t b)
 {
-    const int64_t most = hs_min_i64(BLOCK_FLOATS / (heads * s->dqk), BLOCK_MAX);
-    if (most >= s->page_tokens)
-        return most - most % s->page_tokens;
-    return most < HS_KV_PAGE_STEP ? HS_KV_PAGE_STEP : most - most % HS_KV_PAGE_STEP;
+    return a > b ? a : b;
 }
 
-/* Rows row .. row + rows - 1 of the run against tokens key .. end - 1 of one block, for heads head .. head_end - 1. */
-static void silu_tile(const silu_job *job, const hs_row_run *run, int64_t row, int64_t rows, int64_t key, int64_t end,
-    int64_t head, int64_t head_end, float *score)
+/* In floats; `out` may be NULL. */
+static size_t cut_space(const silu_job *job, float *memory, silu_space *out)
+{
+    const hs_kv_shape *s = &job->attn.kv->shape;
+    const int64_t score = TILE * PIECE, own = larger(s->dqk, s->dv) - score, bias = job->attn.bias ? score : 0;
+    const int64_t sums = job->n_slices > 1 || job->n_segments <= 1 ? 0 : job->task_heads * job->chunk * s->dv;
+    if (out)
+        *out = (silu_space){.score = memory, .bias = memory + score, .sums = memory + score + larger(bias, own)};
+    return (size_t)(score + larger(bias, own) + sums);
+}
+
+/* What a thread works at: a task's rows of each kind for heads head .. head_end - 1. */
+typedef struct silu_work {
+    int64_t task, head, head_end;
+    int64_t from, sees; /* the task's first row, and how many tokens its rows see at most */
+    hs_row_run runs[HS_ROW_KINDS];
+    silu_space space;
+} silu_work;
+
+/* Tokens at .. next - 1 of a segment. */
+typedef struct silu_piece {
+    int64_t segment, at, next;
+} silu_piece;
+
+static silu_work work_of(const silu_job *job, int worker, int64_t task, int64_t head, int64_t n_heads)
 {
     const hs_attn_job *attn = &job->attn;
-    const int64_t ld = job->block, first = run->at + row, n = end - key;
-    const int64_t n_first = run->causal ? run->before + row + 1 - key : n; /* what the first row sees */
-    float *bias = score + attn->row_tile * ld;
-    for (int64_t r = 0; attn->bias && r < rows; r++) {
-        const int64_t seen = hs_min_i64(n_first + r, n);
-        if (seen > 0)
-            hs_attn_bias_row(attn, bias + r * ld, run->user, row + r, run->before + row + r, key, seen);
-    }
-    for (int64_t h = head; h < head_end; h++) {
-        hs_gemm scores = hs_attn_queries(attn, first, rows, h);
-        scores.c = score;
-        scores.ldc = ld;
-        hs_attn_dot_keys(attn, run->user, h, key, end, scores);
-        const hs_silu_tile weights = {.x = score,
-            .bias = attn->bias ? bias : NULL,
-            .ld = ld,
-            .alpha = job->alpha,
-            .scale = job->scale,
-            .rows = rows,
-            .n = n,
-            .n_first = n_first,
-            .bf16 = job->bf16};
-        attn->kernels->silu(&weights);
-        hs_gemm sums = hs_attn_sums(attn, first, rows, h);
-        sums.a = score;
-        sums.lda = ld;
-        sums.accumulate = key > 0;
-        hs_attn_add_values(attn, run->user, h, key, end, sums);
-    }
+    const hs_user_task *rows = &attn->tasks[task];
+    silu_work w = {.task = task, .head = head, .head_end = head + n_heads, .from = rows->first};
+    cut_space(job, (float *)(void *)(attn->scratch + (size_t)worker * attn->each), &w.space);
+    hs_attn_runs(attn, job->n_context, rows, w.runs);
+    for (int i = 0; i < HS_ROW_KINDS; i++)
+        w.sees = larger(w.sees, hs_attn_run_sees(attn, &w.runs[i]));
+    return w;
 }
 
-/* The tokens of a block that begins at `key` end where the next begins: whole pages, or a part of one. */
-static int64_t block_end(const silu_job *job, int64_t key)
+/* The end of a piece that begins with token `key`: whole pages, or a part of one. Segments begin with one. */
+static int64_t piece_end(const hs_kv_shape *s, int64_t key, int64_t end)
 {
-    const int64_t page_tokens = job->attn.kv->shape.page_tokens;
-    return job->block >= page_tokens ? key + job->block
-                                     : hs_min_i64(key + job->block, key - key % page_tokens + page_tokens);
+    const int64_t place = key % s->page_tokens, segment = key - key % SEGMENT + SEGMENT;
+    const int64_t most = hs_min_i64(hs_min_i64(key + PIECE, segment), end);
+    return place ? hs_min_i64(most, key + s->page_tokens - place) : most;
 }
 
-/* The run's rows, tile by tile, against tokens key .. end - 1. */
-static void silu_run(
-    const silu_job *job, const hs_row_run *run, int64_t key, int64_t end, int64_t head, int64_t head_end, float *score)
+/* Where a segment's sums of a row and those behind it stand. With slices each segment has a place of its own,
+ * [task][head][segment][chunk][dv]; else the first one's are the result, to which others are added. */
+static hs_gemm sums_of(const silu_job *job, const silu_work *w, const hs_row_run *run, int64_t row, int64_t rows,
+    int64_t segment, int64_t head)
 {
     const hs_attn_job *attn = &job->attn;
-    const int64_t tile = attn->row_tile;
-    for (int64_t row = run->first; row < run->end; row += tile) {
-        const int64_t rows = hs_min_i64(tile, run->end - row), sees = hs_attn_rows_see(attn, run, row, rows);
-        if (sees > key)
-            silu_tile(job, run, row, rows, key, hs_min_i64(end, sees), head, head_end, score);
+    const hs_kv_shape *s = &attn->kv->shape;
+    const int64_t apart = ((w->task * s->n_heads + head) * job->n_segments + segment) * job->chunk;
+    hs_gemm sums = hs_attn_sums(attn, run->at + row, rows, head);
+    if (job->n_slices == 1 && segment == 0)
+        return sums;
+    sums.c = job->n_slices > 1 ? attn->shared + apart * s->dv : w->space.sums + (head - w->head) * job->chunk * s->dv;
+    sums.c += (row - w->from) * s->dv;
+    sums.ldc = s->dv;
+    return sums;
+}
+
+/* Sums of a tile, rows row .. row + rows - 1 of a run, for one head over one piece. */
+static void multiply(const silu_job *job, const silu_work *w, const silu_piece *p, const hs_row_run *run, int64_t row,
+    int64_t rows, int64_t head)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t end = hs_min_i64(p->next, hs_attn_rows_see(attn, run, row, rows)), n = end - p->at;
+    hs_gemm scores = hs_attn_queries(attn, run->at + row, rows, head);
+    hs_gemm sums = sums_of(job, w, run, row, rows, p->segment, head);
+    scores.c = w->space.score;
+    scores.ldc = PIECE;
+    hs_attn_dot_keys(attn, run->user, head, p->at, end, scores);
+    const hs_silu_tile weights = {.x = w->space.score,
+        .bias = attn->bias ? w->space.bias : NULL,
+        .ld = PIECE,
+        .alpha = job->alpha,
+        .scale = job->scale,
+        .rows = rows,
+        .n = n,
+        .n_first = run->causal ? run->before + row + 1 - p->at : n, /* what the first row sees */
+        .bf16 = job->bf16};
+    attn->kernels->silu(&weights);
+    sums.a = w->space.score;
+    sums.lda = PIECE;
+    sums.accumulate = p->at > p->segment * SEGMENT;
+    hs_attn_add_values(attn, run->user, head, p->at, end, sums);
+}
+
+static void bias_rows(
+    const silu_job *job, const silu_work *w, const silu_piece *p, const hs_row_run *run, int64_t row, int64_t rows)
+{
+    for (int64_t r = row; r < row + rows; r++) {
+        const int64_t n = hs_min_i64(p->next, hs_attn_rows_see(&job->attn, run, r, 1)) - p->at;
+        if (n > 0)
+            hs_attn_bias_row(&job->attn, w->space.bias + (r - row) * PIECE, run->user, r, run->before + r, p->at, n);
+    }
+}
+
+/* One piece for all rows of a run. Where they see different parts of it, tiles are small. */
+static void run_piece(const silu_job *job, const silu_work *w, const silu_piece *p, const hs_row_run *run)
+{
+    const hs_attn_job *attn = &job->attn;
+    for (int64_t row = run->first, rows = 0; row < run->end; row += rows) {
+        const bool whole = hs_attn_rows_see(attn, run, row, 1) >= p->next;
+        rows = hs_min_i64(whole ? TILE : attn->row_tile, run->end - row);
+        if (hs_attn_rows_see(attn, run, row, rows) <= p->at)
+            continue;
+        if (attn->bias)
+            bias_rows(job, w, p, run, row, rows);
+        for (int64_t h = w->head; h < w->head_end; h++)
+            multiply(job, w, p, run, row, rows, h);
+    }
+}
+
+/* Adds a segment's sums to the result. */
+static void add_segment(
+    const silu_job *job, const silu_work *w, const hs_row_run *run, int64_t first, int64_t end, int64_t segment)
+{
+    const hs_attn_job *attn = &job->attn;
+    for (int64_t row = first; row < end; row++) {
+        for (int64_t h = w->head; h < w->head_end && hs_attn_rows_see(attn, run, row, 1) > segment * SEGMENT; h++) {
+            const hs_gemm to = hs_attn_sums(attn, run->at + row, 1, h);
+            const float *more = sums_of(job, w, run, row, 1, segment, h).c;
+            if (segment > 0)
+                attn->kernels->scale(to.c, NULL, more, to.n);
+            else if (more != to.c)
+                memcpy(to.c, more, (size_t)to.n * sizeof *more);
+        }
     }
 }
 
@@ -130,61 +215,109 @@ static void own_term(const silu_job *job, int64_t row, int64_t head, bool accumu
     attn->kernels->gemm(&sums);
 }
 
-static int64_t larger(int64_t a, int64_t b)
+/* These rows' sums are complete: a candidate's own term, and what follows. */
+static void finish_rows(const silu_job *job, const silu_work *w, int kind, int64_t first, int64_t end)
 {
-    return a > b ? a : b;
-}
-
-static void silu_task(void *context, int worker, int64_t index)
-{
-    const silu_job *job = context;
     const hs_attn_job *attn = &job->attn;
-    const int64_t splits = attn->kv->shape.n_heads / job->task_heads;
-    const int64_t head = index % splits * job->task_heads, head_end = head + job->task_heads;
-    float *score = (float *)(void *)(attn->scratch + (size_t)worker * attn->each);
-    hs_row_run runs[HS_ROW_KINDS];
-    int64_t sees = 0;
-    hs_attn_runs(attn, job->n_context, &attn->tasks[index / splits], runs);
-    for (int i = 0; i < HS_ROW_KINDS; i++)
-        sees = larger(sees, hs_attn_run_sees(attn, &runs[i]));
-    for (int64_t key = 0, end; key < sees; key = end) {
-        end = block_end(job, key);
-        for (int i = 0; i < HS_ROW_KINDS; i++)
-            silu_run(job, &runs[i], key, end, head, head_end, score);
-    }
-    const hs_row_run *candidates = &runs[HS_ROW_CANDIDATE];
-    for (int64_t h = head; h < head_end; h++) {
-        for (int64_t row = candidates->first; row < candidates->end; row++)
-            own_term(job, candidates->at + row, h, attn->history[candidates->user] > 0, score);
-        for (int i = 0; job->bf16 && i < HS_ROW_KINDS; i++) {
-            const hs_gemm sums = hs_attn_sums(attn, runs[i].at + runs[i].first, runs[i].end - runs[i].first, h);
-            for (int64_t r = 0; r < sums.rows; r++)
-                attn->kernels->round_bf16(sums.c + r * sums.ldc, job->after, sums.n);
+    const hs_row_run *run = &w->runs[kind];
+    for (int64_t row = run->at + first; row < run->at + end; row++) {
+        for (int64_t h = w->head; h < w->head_end; h++) {
+            const hs_gemm sums = hs_attn_sums(attn, row, 1, h);
+            if (kind == HS_ROW_CANDIDATE)
+                own_term(job, row, h, attn->history[run->user] > 0, w->space.score);
+            if (job->bf16)
+                attn->kernels->round_bf16(sums.c, job->after, sums.n);
         }
     }
 }
 
-/* Rows and heads of a task. With few rows for the threads a task is one head, and of as many rows as end soonest when
- * each thread takes an equal number of equal tasks. Heads are taken together only to share the rows of a bias. */
-static int64_t cut(silu_job *job, int64_t n_threads)
+/* All segments, or one, for the rows and heads of a task. */
+static void silu_task(void *context, int worker, int64_t index)
 {
-    const hs_jagged *users = job->attn.users;
-    const int64_t *candidates = job->attn.candidates;
-    const int64_t n_heads = job->attn.kv->shape.n_heads, n_runs = hs_user_tasks_count(users, candidates, CHUNK);
-    const bool enough = n_threads == 1 || hs_attn_alone(&job->attn) || n_runs >= n_threads * TASKS_PER_THREAD;
+    const silu_job *job = context;
+    const hs_kv_shape *s = &job->attn.kv->shape;
+    const int64_t per_run = s->n_heads / job->task_heads * job->n_slices, slice = index % job->n_slices;
+    const silu_work w =
+        work_of(job, worker, index / per_run, index % per_run / job->n_slices * job->task_heads, job->task_heads);
+    const int64_t end = job->n_slices > 1 ? hs_min_i64(w.sees, (slice + 1) * SEGMENT) : w.sees;
+    silu_piece p = {.segment = slice};
+    for (p.at = slice * SEGMENT; p.at < end; p.at = p.next) {
+        p.segment = p.at / SEGMENT;
+        p.next = piece_end(s, p.at, end);
+        for (int i = 0; i < HS_ROW_KINDS; i++)
+            run_piece(job, &w, &p, &w.runs[i]);
+        for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS && (p.next == end || p.next % SEGMENT == 0); i++)
+            add_segment(job, &w, &w.runs[i], w.runs[i].first, w.runs[i].end, p.segment);
+    }
+    for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS; i++)
+        finish_rows(job, &w, i, w.runs[i].first, w.runs[i].end);
+}
+
+/* Adds up the segments of a few of a task's rows for one head. */
+static void join_task(void *context, int worker, int64_t index)
+{
+    const silu_job *job = context;
+    const int64_t n_heads = job->attn.kv->shape.n_heads, parts = hs_ceil_div_i64(job->chunk, JOINED_ROWS);
+    const silu_work w = work_of(job, worker, index / parts / n_heads, index / parts % n_heads, 1);
+    const int64_t from = w.from + index % parts * JOINED_ROWS;
+    for (int i = 0; i < HS_ROW_KINDS; i++) {
+        const int64_t first = larger(w.runs[i].first, from), end = hs_min_i64(w.runs[i].end, from + JOINED_ROWS);
+        for (int64_t segment = 0; segment < job->n_segments; segment++)
+            add_segment(job, &w, &w.runs[i], first, end, segment);
+        finish_rows(job, &w, i, first, end);
+    }
+}
+
+/* How long tasks take when each thread takes equally many: of `rows` rows and a share of the tokens, in rows over all
+ * tokens. */
+static double time_of(int64_t n_tasks, int64_t n_threads, double rows, double share)
+{
+    return (double)hs_ceil_div_i64(n_tasks, n_threads) * (rows + TASK_ROWS) * share;
+}
+
+/* Rows of a task of one head and all segments, as many as end soonest: in *time. */
+static int64_t cut_rows(const silu_job *job, int64_t n_threads, double *time)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t n_heads = attn->kv->shape.n_heads;
     int64_t best = CHUNK;
-    double least = INFINITY;
-    job->task_heads = enough && job->attn.bias ? n_heads : 1;
-    for (int64_t chunk = CHUNK; !enough && chunk >= CHUNK_LEAST; chunk -= job->attn.row_tile) {
-        const int64_t n_tasks = hs_user_tasks_count(users, candidates, chunk) * n_heads;
-        const double rows = (double)job->attn.q.rows * (double)n_heads / (double)n_tasks; /* of a task */
-        const double time = (double)hs_ceil_div_i64(n_tasks, n_threads) * (rows + TASK_ROWS);
-        if (time <= least) {
-            least = time;
+    *time = INFINITY;
+    for (int64_t chunk = CHUNK; chunk >= CHUNK_LEAST; chunk -= attn->row_tile) {
+        const int64_t n_tasks = hs_user_tasks_count(attn->users, attn->candidates, chunk) * n_heads;
+        const double rows = (double)attn->q.rows * (double)n_heads / (double)n_tasks;
+        const double now = time_of(n_tasks, n_threads, rows, 1);
+        if (now <= *time) {
+            *time = now;
             best = chunk;
         }
     }
     return best;
+}
+
+/* Rows, heads and segments of a task. With few rows for the threads a task is one head, and of fewer rows, or of one
+ * segment if that ends sooner. Heads are taken together only to share the rows of a bias. */
+static void cut(silu_job *job, int64_t n_threads)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t n_heads = attn->kv->shape.n_heads;
+    const int64_t n_runs = hs_user_tasks_count(attn->users, attn->candidates, CHUNK), n_tasks = n_runs * n_heads;
+    const bool enough = n_threads == 1 || hs_attn_alone(attn) || n_runs >= n_threads * TASKS_PER_THREAD;
+    int64_t longest = 0;
+    for (int64_t b = 0; b < attn->users->n_users; b++)
+        longest = larger(longest, attn->history[b]);
+    job->n_segments = hs_ceil_div_i64(longest, SEGMENT);
+    job->n_slices = 1;
+    job->chunk = CHUNK;
+    job->task_heads = enough && attn->bias ? n_heads : 1;
+    if (enough)
+        return;
+    double time = 0;
+    job->chunk = cut_rows(job, n_threads, &time);
+    const double rows = (double)attn->q.rows / (double)n_runs, share = (double)SEGMENT / (double)longest;
+    if (job->n_segments > 1 && time_of(n_tasks * job->n_segments, n_threads, rows, share) * JOINING < time) {
+        job->n_slices = job->n_segments;
+        job->chunk = CHUNK;
+    }
 }
 
 static hstu_status silu_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error *err)
@@ -198,11 +331,19 @@ static hstu_status silu_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error
         .after = a->inv_n,
         .bf16 = a->bf16};
     const hs_kv_shape *s = &a->kv.shape;
+    size_t *shared = &job.attn.shared_floats;
     job.attn.candidates = a->candidates;
-    const int64_t chunk = cut(&job, cpu->base.n_threads);
-    job.block = block_of(s, job.task_heads);
-    const size_t floats = (size_t)larger(2 * job.attn.row_tile * job.block, larger(s->dqk, s->dv));
-    return hs_attn_run(cpu, &job.attn, chunk, floats, s->n_heads / job.task_heads, silu_task, &job, err);
+    cut(&job, cpu->base.n_threads);
+    const int64_t sums = hs_user_tasks_count(&a->users, a->candidates, job.chunk) * s->n_heads; /* of tasks and heads */
+    if (job.n_slices > 1 && (!hs_mul_size((size_t)sums, (size_t)(job.n_segments * job.chunk), shared) ||
+                                !hs_mul_size(*shared, (size_t)s->dv, shared)))
+        return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
+    job.attn.in_turn = job.n_slices > 1;
+    HS_TRY(hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL),
+        s->n_heads / job.task_heads * job.n_slices, silu_task, &job, err));
+    if (job.n_slices > 1)
+        hs_cpu_pool_run(cpu->pool, sums * hs_ceil_div_i64(job.chunk, JOINED_ROWS), join_task, &job);
+    return HSTU_OK;
 }
 
 /* Products of pairs where every matrix and the pages hold bfloat16 values; else in float32. */

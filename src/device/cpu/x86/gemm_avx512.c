@@ -1,49 +1,52 @@
-/* The matrix kernels for AVX-512: register tiles of 8 rows x 2 vectors of 16 columns. */
+/* The matrix kernels for AVX-512: register tiles of 6 rows x 3 or 4 vectors of 16 columns, or 12 rows x 1 or 2. 24
+ * sums take 10 loads a step, or 14: beside a busy sibling thread, loads are what a core is short of. Of pairs always
+ * 12 x 2, for widening takes the multipliers' ports. */
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/gemm_columns.h"
 #include "device/cpu/unroll.h"
 
 #include <immintrin.h>
 
-enum { ROWS = 8, VECTORS = 2 };
+enum { ROWS = 6, VECTORS = 4, TALL_ROWS = 12, TALL_VECTORS = 2 };
 
-HS_INLINE __m512 load(const float *p, __mmask16 mask, const bool masked)
+/* Which elements of a step's vectors are multiplied: floats, or of pairs the even or the odd ones, widened. */
+typedef enum part { FLOATS, EVEN, ODD } part;
+
+HS_INLINE __m512 part_of(__m512 words, const part of)
 {
-    return masked ? _mm512_maskz_loadu_ps(mask, p) : _mm512_loadu_ps(p);
+    const __m512i pairs = _mm512_castps_si512(words);
+    if (of == EVEN)
+        return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    if (of == ODD)
+        return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
+    return words;
 }
 
-/* sum[r][v] += a[r] * x_v for R rows and V vectors. */
-HS_INLINE void step(
-    __m512 sum[ROWS][VECTORS], const float *a, int64_t lda, __m512 x0, __m512 x1, const int R, const int V)
+/* sum[r][v] += a[r] * b_v for R rows and V vectors. mask: the columns of the last vector. */
+HS_INLINE void step(__m512 sum[TALL_ROWS][VECTORS], const float *a, int64_t lda, const float *b, int64_t panel,
+    __mmask16 mask, const int R, const int V, const part of)
 {
+    __m512 x[VECTORS];
+    HS_UNROLL
+    for (int v = 0; v < V; v++)
+        x[v] = part_of(v == V - 1 ? _mm512_maskz_loadu_ps(mask, b + v * panel) : _mm512_loadu_ps(b + v * panel), of);
     HS_UNROLL
     for (int r = 0; r < R; r++) {
         const __m512 y = _mm512_set1_ps(a[r * lda]);
-        sum[r][0] = _mm512_fmadd_ps(y, x0, sum[r][0]);
-        if (V == 2)
-            sum[r][1] = _mm512_fmadd_ps(y, x1, sum[r][1]);
+        HS_UNROLL
+        for (int v = 0; v < V; v++)
+            sum[r][v] = _mm512_fmadd_ps(y, x[v], sum[r][v]);
     }
-}
-
-/* The even and the odd elements of 16 pairs, widened. */
-HS_INLINE __m512 even_of(__m512 pairs)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
-}
-
-HS_INLINE __m512 odd_of(__m512 pairs)
-{
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), _mm512_set1_epi32((int)0xffff0000)));
 }
 
 /* R rows x V vectors over float32 or pairs; R, V and paired are literals at every call. mask: the columns of the last
  * vector. */
-HS_INLINE void tile(const hs_gemm *g, int64_t row, const hs_gemm_columns *b, __mmask16 mask, const int R, const int V,
-    const bool paired)
+HS_INLINE void tile(const hs_gemm *g, int64_t row, const hs_gemm_columns *cols, __mmask16 mask, const int R,
+    const int V, const bool paired)
 {
     const __m512 zero = _mm512_setzero_ps();
-    float *c = g->c + row * g->ldc + b->col;
-    __m512 sum[ROWS][VECTORS];
+    float *c = g->c + row * g->ldc + cols->col;
+    __m512 sum[TALL_ROWS][VECTORS];
     HS_UNROLL
     for (int r = 0; r < R; r++) {
         HS_UNROLL
@@ -53,21 +56,18 @@ HS_INLINE void tile(const hs_gemm *g, int64_t row, const hs_gemm_columns *b, __m
         }
     }
     const float *a = g->a + row * g->lda;
-    const int64_t lda = g->lda, ldb = g->ldb;
-    for (int64_t left = g->k, page = 0; left > 0; left -= b->page_k, page++) {
-        const int64_t k = left < b->page_k ? left : b->page_k;
-        const float *b0 = hs_gemm_words(g, b, page), *b1 = b0 + g->panel;
+    const int64_t lda = g->lda, ldb = g->ldb, panel = g->panel;
+    for (int64_t left = g->k, page = 0; left > 0; left -= cols->page_k, page++) {
+        const int64_t k = left < cols->page_k ? left : cols->page_k;
+        const float *b = hs_gemm_words(g, cols, page);
         int64_t t = 0;
-        for (; t + paired < k; t += 1 + paired) {
-            const __m512 x0 = load(b0, mask, V == 1), x1 = V == 1 ? zero : load(b1, mask, true);
-            step(sum, a + t, lda, paired ? even_of(x0) : x0, paired ? even_of(x1) : x1, R, V);
+        for (; t + paired < k; t += 1 + paired, b += ldb) {
+            step(sum, a + t, lda, b, panel, mask, R, V, paired ? EVEN : FLOATS);
             if (paired)
-                step(sum, a + t + 1, lda, odd_of(x0), odd_of(x1), R, V);
-            b0 += ldb;
-            b1 += ldb;
+                step(sum, a + t + 1, lda, b, panel, mask, R, V, ODD);
         }
         if (t < k) /* the last pair of an odd k */
-            step(sum, a + t, lda, even_of(load(b0, mask, V == 1)), V == 1 ? zero : even_of(load(b1, mask, true)), R, V);
+            step(sum, a + t, lda, b, panel, mask, R, V, EVEN);
         a += k;
     }
     HS_UNROLL
@@ -83,15 +83,11 @@ HS_INLINE void tile(const hs_gemm *g, int64_t row, const hs_gemm_columns *b, __m
 HS_INLINE void columns(const hs_gemm *g, const hs_gemm_columns *b, __mmask16 mask, const int V, const bool paired)
 {
     int64_t row = 0;
+    for (; V <= TALL_VECTORS && row + TALL_ROWS <= g->rows; row += TALL_ROWS)
+        tile(g, row, b, mask, TALL_ROWS, V, paired);
     for (; row + ROWS <= g->rows; row += ROWS)
         tile(g, row, b, mask, ROWS, V, paired);
     switch (g->rows - row) {
-    case 7:
-        tile(g, row, b, mask, 7, V, paired);
-        break;
-    case 6:
-        tile(g, row, b, mask, 6, V, paired);
-        break;
     case 5:
         tile(g, row, b, mask, 5, V, paired);
         break;
@@ -115,12 +111,18 @@ HS_INLINE void columns(const hs_gemm *g, const hs_gemm_columns *b, __mmask16 mas
 HS_INLINE void gemm(const hs_gemm *g, const bool paired)
 {
     hs_gemm_columns b = hs_gemm_first_columns(g);
-    for (; b.col < g->n; hs_gemm_next_columns(g, &b, VECTORS * HS_PANEL)) {
-        const int64_t cols = g->n - b.col < VECTORS * HS_PANEL ? g->n - b.col : VECTORS * HS_PANEL;
-        if (cols > HS_PANEL)
-            columns(g, &b, (__mmask16)((1u << (cols - HS_PANEL)) - 1u), 2, paired);
+    for (int64_t n = 0; b.col < g->n; hs_gemm_next_columns(g, &b, n)) {
+        n = hs_gemm_columns_left(g, &b, (paired ? TALL_VECTORS : VECTORS) * HS_PANEL);
+        const int64_t vectors = (n + HS_PANEL - 1) / HS_PANEL;
+        const __mmask16 mask = (__mmask16)((1u << (n - (vectors - 1) * HS_PANEL)) - 1u);
+        if (!paired && vectors == 4)
+            columns(g, &b, mask, 4, paired);
+        else if (!paired && vectors == 3)
+            columns(g, &b, mask, 3, paired);
+        else if (vectors == 2)
+            columns(g, &b, mask, 2, paired);
         else
-            columns(g, &b, (__mmask16)((1u << cols) - 1u), 1, paired);
+            columns(g, &b, mask, 1, paired);
     }
 }
 
