@@ -45,16 +45,6 @@ static inline void hs_pairs_leave(const hs_pair_kernels *pairs)
         pairs->leave();
 }
 
-static inline int64_t hs_min_i64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline int64_t hs_ceil_div_i64(int64_t a, int64_t b)
-{
-    return a / b + (a % b != 0);
-}
-
 /* Packed weight: panel p holds columns 16 p .. 16 p + 15, zeros past column n. HS_F32: as [in, 16]. HS_BF16: as pairs
  * [ceil(in / 2), 16], rows 2i and 2i + 1 in a word, the even one low, 0 past row `in`: whole tiles of AMX lie in one piece, and four
  * panels side by side are four streams. */

@@ -10,6 +10,16 @@
 /* Columns of one packed panel; every instruction set shares the packed layout. */
 enum { HS_PANEL = 16 };
 
+static inline int64_t hs_min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t hs_ceil_div_i64(int64_t a, int64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
 /* c[i, o] = sum over t = 0 .. k - 1 of a[i, t] * b(t, o), b(t, o) = b[(o / 16) * panel + t * ldb + o % 16].
  * A packed weight has ldb = 16, panel = 16 k; a row-major matrix has ldb = its ld, panel = 16.
  * With b NULL it lies in pages: b(t, o) is element (t % page_k, o % page_n) of the matrix that begins `skip` bytes
@@ -103,9 +113,12 @@ typedef struct hs_pair_linear {
  *   out[r, j] = silu(alpha * sum + bias[r, j])
  * rounded, in the columns that row r sees, the first min(n, n_first + r); 0 in the others up to a multiple of HS_PAIR_STEP.
  * scores: left, lda, right side, rows, k, n; the keys of the last HS_PANEL tokens are readable whatever they hold. Where
- * they lie in pages, page_n is a multiple of HS_PAIR_STEP. Precision as in hs_pair_linear. */
+ * they lie in pages, page_n is a multiple of HS_PAIR_STEP. Precision as in hs_pair_linear.
+ *   `beside` is another product of at most HS_PAIR_TILE rows, or NULL: it is carried out as gemm does, at the same time. It may read
+ * weights of an earlier call. */
 typedef struct hs_pair_weights {
     hs_gemm scores;
+    const hs_gemm *beside;
     uint16_t *out;
     const float *bias; /* [rows, n], or NULL */
     int64_t ldo, ldb, n_first;

@@ -11,7 +11,9 @@
 enum {
     SEGMENT = 512,        /* tokens */
     CHUNK = 192,          /* rows of a task when there are enough */
-    TASKS_PER_THREAD = 4, /* enough */
+    JOINED = 16,          /* rows of a task that adds up segments */
+    TASKS_PER_THREAD = 8, /* enough: a processor whose core another one shares is four times as slow */
+    SLICE_ROWS = 64,      /* of a task of one segment, at least: fewer would read keys and values for too little */
     FEW_ROWS = 8          /* tokens, at least, for each row: few rows */
 };
 
@@ -27,10 +29,20 @@ typedef struct pair_job {
     float *partial; /* with several slices: [task][head][segment][chunk][dv] */
 } pair_job;
 
-/* A thread's scratch: sums of all heads and rows of a task, those of one tile, its weights, its bias, its queries. */
+/* A tile's weights are there, but not their product with the values: that is made beside the next weights, or by
+ * make_due. */
+typedef struct values_due {
+    hs_gemm product;
+    bool there;
+    float *add_to; /* its sums are added to these, or NULL */
+} values_due;
+
+/* A thread's scratch: sums of all heads and rows of a task, those of one tile, its bias, its queries; its weights, and those of the
+ * tile before. */
 typedef struct pair_space {
     float *sums, *tile, *bias;
-    uint16_t *weights, *queries;
+    uint16_t *weights, *due_weights, *queries;
+    values_due due;
 } pair_space;
 
 static size_t tile_queries(const hs_kv_shape *s)
@@ -50,9 +62,11 @@ static size_t cut_space(const pair_job *job, float *memory, pair_space *out)
         out->tile = memory + sums;
         out->bias = out->tile + tile;
         out->weights = (uint16_t *)(void *)(out->bias + bias);
-        out->queries = out->weights + 2 * weights;
+        out->due_weights = out->weights + 2 * weights;
+        out->queries = out->due_weights + 2 * weights;
+        out->due.there = false;
     }
-    return sums + tile + bias + weights + queries;
+    return sums + tile + bias + 2 * weights + queries;
 }
 
 /* Of a user's history from `key` on, what one product can take: the rest of a page, or pages from a whole one on. */
@@ -79,32 +93,60 @@ static void set_queries(const pair_job *job, int64_t row, int64_t rows, int64_t 
     g->lda = ld;
 }
 
-/* Rows row .. row + rows - 1 of the run against tokens key .. end - 1 of one segment: their sums go to `sums` [rows, dv]. */
+/* The product that was due is made. */
+static void settle(const pair_job *job, values_due *due)
+{
+    if (due->there && due->add_to)
+        job->attn.pairs->add(due->add_to, due->product.c, due->product.rows * due->product.ldc);
+    due->there = false;
+}
+
+/* Weights of one piece, and what was due beside them. */
+static void make_weights(const pair_job *job, hs_pair_weights *w, pair_space *space)
+{
+    w->beside = space->due.there ? &space->due.product : NULL;
+    job->attn.pairs->weights(w);
+    settle(job, &space->due);
+}
+
+static void make_due(const pair_job *job, pair_space *space)
+{
+    if (space->due.there)
+        job->attn.pairs->gemm(&space->due.product);
+    settle(job, &space->due);
+}
+
+/* Rows row .. row + rows - 1 of the run against tokens key .. end - 1 of one segment: their sums will be in `sums` [rows, dv], or
+ * with `adds` added to them. */
 static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row, int64_t rows, int64_t key,
-    int64_t end, int64_t head, const pair_space *space, float *sums)
+    int64_t end, int64_t head, pair_space *space, float *sums, bool adds)
 {
     const hs_attn_job *attn = &job->attn;
     const hs_kv_shape *s = &attn->kv->shape;
     const int64_t seen_first = run->causal ? run->before + row + 1 : end; /* by the first row */
     const bool again = row > run->first;
+    uint16_t *const weights = space->due_weights;
     hs_pair_weights w = {
         .ldo = job->weights_ld, .ldb = SEGMENT, .alpha = job->a->alpha, .scores = {.rows = rows, .again = again}};
-    hs_gemm g = {.c = sums, .ldc = s->dv, .left = space->weights, .lda = job->weights_ld, .rows = rows, .again = again};
     set_queries(job, run->at + row, rows, head, space->queries, &w.scores);
+    space->due_weights = space->weights;
+    space->weights = weights;
     for (int64_t at = key, next; at < end; at = next) {
         next = piece_end(s, at, end);
         hs_attn_keys(attn, run->user, head, at, next, &w.scores);
-        w.out = space->weights + (at - key);
+        w.out = weights + (at - key);
         w.bias = attn->bias ? space->bias + (at - key) : NULL;
         w.n_first = seen_first - at;
-        attn->pairs->weights(&w);
-    }
-    for (int64_t at = key, next; at < end; at = next) {
-        next = piece_end(s, at, end);
-        hs_attn_values(attn, run->user, head, at, next, &g);
-        g.left = space->weights + (at - key);
-        g.accumulate = at > key;
-        attn->pairs->gemm(&g);
+        make_weights(job, &w, space);
+        space->due = (values_due){.there = true, .add_to = adds && next == end ? sums : NULL};
+        space->due.product = (hs_gemm){.c = adds ? space->tile : sums,
+            .ldc = s->dv,
+            .left = w.out,
+            .lda = job->weights_ld,
+            .rows = rows,
+            .again = again,
+            .accumulate = at > key};
+        hs_attn_values(attn, run->user, head, at, next, &space->due.product);
     }
 }
 
@@ -130,13 +172,14 @@ static float *sums_at(
 
 /* One segment for a task's rows and heads head .. head_end - 1. */
 static void task_segment(const pair_job *job, int64_t task, const hs_row_run *run, int64_t segment, int64_t head,
-    int64_t head_end, const pair_space *space)
+    int64_t head_end, pair_space *space)
 {
     const hs_attn_job *attn = &job->attn;
-    const int64_t key = segment * SEGMENT, dv = attn->kv->shape.dv, first = attn->tasks[task].first;
+    const int64_t key = segment * SEGMENT, first = attn->tasks[task].first;
     const bool adds = job->n_slices == 1 && segment > 0;
     for (int64_t row = run->first; row < run->end; row += HS_PAIR_TILE) {
-        const int64_t rows = hs_min_i64(HS_PAIR_TILE, run->end - row), seen = hs_attn_rows_see(attn, run, row, rows);
+        const int64_t rows = hs_min_i64(HS_PAIR_TILE, run->end - row);
+        const int64_t seen = hs_min_i64(hs_attn_rows_see(attn, run, row, rows), attn->history[run->user]);
         const int64_t end = hs_min_i64(key + SEGMENT, seen);
         if (seen <= key)
             continue;
@@ -144,9 +187,7 @@ static void task_segment(const pair_job *job, int64_t task, const hs_row_run *ru
             bias_rows(job, run, row, rows, key, end, space->bias);
         for (int64_t h = head; h < head_end; h++) {
             float *sums = sums_at(job, task, h, segment, row - first, space);
-            tile_segment(job, run, row, rows, key, end, h, space, adds ? space->tile : sums);
-            if (adds)
-                attn->pairs->add(sums, space->tile, rows * dv);
+            tile_segment(job, run, row, rows, key, end, h, space, sums, adds);
         }
     }
 }
@@ -193,6 +234,18 @@ static int64_t run_at(const pair_job *job, int64_t place)
     return 0; /* never: places are 0 .. n_runs - 1 */
 }
 
+/* Candidates that stand behind the last of the history's rows see what that one sees: no more than all of the tokens. So both go
+ * through in the same tiles. */
+static void join_candidates(const hs_attn_job *attn, hs_row_run runs[HS_ROW_KINDS])
+{
+    hs_row_run *causal = &runs[HS_ROW_CAUSAL], *candidate = &runs[HS_ROW_CANDIDATE];
+    if (attn->bias || causal->first >= causal->end || causal->end != candidate->first || causal->at != candidate->at ||
+        candidate->first >= candidate->end)
+        return;
+    causal->end = candidate->end;
+    candidate->end = candidate->first;
+}
+
 /* All segments, or one, for the rows and heads of a task. Neighbours read the same keys and values. */
 static void pair_task(void *context, int worker, int64_t index)
 {
@@ -201,16 +254,19 @@ static void pair_task(void *context, int worker, int64_t index)
     const int64_t slice = index / job->n_runs % job->n_slices, task = run_at(job, index % job->n_runs);
     const int64_t head = index / job->n_runs / job->n_slices * job->task_heads;
     const int64_t head_end = head + job->task_heads, end = job->n_slices > 1 ? slice + 1 : job->n_segments;
-    const pair_space space = space_of(job, worker);
-    hs_row_run runs[HS_ROW_KINDS];
+    pair_space space = space_of(job, worker);
+    hs_row_run runs[HS_ROW_KINDS], joined[HS_ROW_KINDS];
     hs_attn_runs(attn, job->a->n_context, &attn->tasks[task], runs);
+    memcpy(joined, runs, sizeof joined);
+    join_candidates(attn, joined);
     hs_pairs_enter(attn->pairs);
     for (int64_t segment = slice; segment < end; segment++) {
         for (int i = 0; i < HS_ROW_KINDS; i++) {
-            if (hs_attn_run_sees(attn, &runs[i]) > segment * SEGMENT)
-                task_segment(job, task, &runs[i], segment, head, head_end, &space);
+            if (hs_attn_run_sees(attn, &joined[i]) > segment * SEGMENT)
+                task_segment(job, task, &joined[i], segment, head, head_end, &space);
         }
     }
+    make_due(job, &space);
     hs_pairs_leave(attn->pairs);
     for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS; i++) {
         for (int64_t h = head; h < head_end; h++) {
@@ -221,18 +277,25 @@ static void pair_task(void *context, int worker, int64_t index)
     }
 }
 
-/* Adds up the segments of one task's rows for one head. */
+static int64_t joins_of_run(const pair_job *job)
+{
+    return hs_ceil_div_i64(job->chunk, JOINED);
+}
+
+/* Adds up the segments of some of a run's rows for one head. */
 static void join_task(void *context, int worker, int64_t index)
 {
     const pair_job *job = context;
     const hs_attn_job *attn = &job->attn;
-    const int64_t n_heads = attn->kv->shape.n_heads, dv = attn->kv->shape.dv, task = index / n_heads;
-    const int64_t head = index % n_heads, first = attn->tasks[task].first;
+    const int64_t n_heads = attn->kv->shape.n_heads, dv = attn->kv->shape.dv, part = index % joins_of_run(job);
+    const int64_t head = index / joins_of_run(job) % n_heads, task = index / joins_of_run(job) / n_heads;
+    const int64_t first = attn->tasks[task].first, begin = first + part * JOINED;
     hs_row_run runs[HS_ROW_KINDS];
     (void)worker;
     hs_attn_runs(attn, job->a->n_context, &attn->tasks[task], runs);
     for (int i = 0; i < HS_ROW_KINDS; i++) {
-        for (int64_t row = runs[i].first; row < runs[i].end; row++) {
+        const int64_t end = hs_min_i64(runs[i].end, begin + JOINED);
+        for (int64_t row = runs[i].first > begin ? runs[i].first : begin; row < end; row++) {
             float *sum = sums_at(job, task, head, 0, row - first, NULL);
             const int64_t n = hs_ceil_div_i64(hs_attn_rows_see(attn, &runs[i], row, 1), SEGMENT);
             for (int64_t segment = 1; segment < n; segment++)
@@ -260,6 +323,10 @@ static void cut(pair_job *job, int64_t n_threads)
     int64_t n_runs = hs_user_tasks_count(attn->users, attn->candidates, CHUNK);
     if (!alone && n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest) {
         job->n_slices = job->n_segments;
+        while (job->chunk > SLICE_ROWS && n_runs * n_heads * job->n_slices < enough) {
+            job->chunk -= HS_PAIR_TILE;
+            n_runs = hs_user_tasks_count(attn->users, attn->candidates, job->chunk);
+        }
         return;
     }
     while (!alone && n_runs * n_heads < enough && job->chunk > HS_PAIR_TILE) {
@@ -313,6 +380,6 @@ hstu_status hs_cpu_pair_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error
     }
     hs_cpu_pool_run_near(cpu->pool, n_tasks, pair_task, &job);
     if (job.n_slices > 1)
-        hs_cpu_pool_run(cpu->pool, job.n_runs * n_heads, join_task, &job);
+        hs_cpu_pool_run_near(cpu->pool, job.n_runs * n_heads * joins_of_run(&job), join_task, &job);
     return HSTU_OK;
 }

@@ -155,6 +155,8 @@ static void weights(const hs_pair_weights *w)
                     w->bias ? w->bias + r * w->ldb + at.col + c : NULL, w->alpha, seen - at.col - c, false);
         }
     }
+    if (w->beside)
+        gemm(w->beside);
 }
 
 const hs_pair_kernels hs_pairs_avx512bf16 = {.narrow = hs_narrow_avx512bf16,

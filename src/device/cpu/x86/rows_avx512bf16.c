@@ -29,12 +29,12 @@ HS_INLINE void fetch_next(const uint16_t *x, int64_t ld, const rows *s, int64_t 
         __builtin_prefetch(x + (s->row + count + i) * ld + c);
 }
 
-/* The same, to be written. The instruction is older than AVX-512, but gcc has a flag of its own for it. */
+/* The same, to be written. */
 HS_INLINE void claim_next(const rows *s, int64_t c, const int count)
 {
     HS_UNROLL
     for (int i = 0; i < count; i++)
-        __asm__ volatile("prefetchw (%0)" : : "r"(s->norm.out + (s->row + count + i) * s->norm.ldo + c));
+        hs_claim(s->norm.out + (s->row + count + i) * s->norm.ldo + c);
 }
 
 /* What is normed goes to space. */

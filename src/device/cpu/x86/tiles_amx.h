@@ -87,17 +87,11 @@ HS_INLINE void hs_tiles_store(char *c, int64_t ldc, const int R, const int V)
         _tile_stored(3, c + TILE * ldc + right, ld);
 }
 
-/* One step of n <= SIDE columns of a right side that do not fill tiles, or of k elements: through a copy with zeros behind. rows:
- * of the sums. */
-void hs_tiles_copied_step(
-    const char *a, int64_t lda, const char *b, int64_t ldb, int64_t panel, int64_t rows, int64_t n, int64_t k);
-
 /* Gives the thread eight tiles of 16 rows of 64 bytes, and takes them away. */
 void hs_tiles_enter(void);
 void hs_tiles_leave(void);
 
 /* hs_pair_kernels */
-void hs_gemm_pairs_amx(const hs_gemm *g);
 void hs_linear_pairs_amx(const hs_pair_linear *l);
 void hs_weights_pairs_amx(const hs_pair_weights *w);
 

@@ -1,0 +1,84 @@
+/* Weights of attention with AMX, and beside them the sums that an earlier call's weights make of the values. SiLU takes the vector
+ * units as long as both products take the tiles together, so its rows are spread over both. */
+#include "device/cpu/x86/block_amx.h"
+#include "device/cpu/x86/pairs_avx512bf16.h"
+
+#include <stdalign.h>
+
+HS_INLINE void finish_inline(
+    const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
+{
+    const hs_pair_weights *w = task;
+    const int64_t col = block->col, seen = hs_min_i64(w->n_first + r, w->scores.n);
+    hs_weights_row(
+        w->out + r * w->ldo + col, sum, w->bias ? w->bias + r * w->ldb + col : NULL, w->alpha, seen - col, whole);
+}
+
+static void finish(const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
+{
+    (void)whole;
+    finish_inline(task, block, r, sum, false);
+}
+
+/* Scores of the next tokens. */
+static void next_scores(const hs_pair_weights *w, hs_gemm_columns *cols, hs_pipe *p)
+{
+    const hs_gemm *g = &w->scores;
+    const int64_t n = hs_gemm_columns_left(g, cols, SIDE);
+    const int64_t least = hs_min_i64(w->n_first, g->n); /* what every row sees */
+    const hs_block s = {.g = g,
+        .cols = cols,
+        .a = (const char *)g->left,
+        .c = (char *)hs_pipe_place(p),
+        .lda = g->lda * (int64_t)sizeof *g->left,
+        .ldc = SIDE * sizeof(float),
+        .n_rows = g->rows,
+        .n_cols = n > TILE ? SIDE : TILE}; /* panels are whole */
+    hs_block_piped(&s, p, finish_inline);
+    hs_pipe_push(p, 0, cols->col, g->rows, !w->bias && cols->col + SIDE <= least);
+    hs_gemm_next_columns(g, cols, n);
+}
+
+/* Sums over the next columns of the values. */
+static void next_sums(const hs_gemm *g, hs_gemm_columns *cols, hs_pipe *p)
+{
+    hs_block s;
+    if (hs_block_of(&s, g, cols, 0))
+        hs_block_piped(&s, p, finish_inline);
+    else
+        hs_block_gemm(g, cols, 0);
+    hs_gemm_next_columns(g, cols, hs_gemm_columns_left(g, cols, SIDE));
+}
+
+static int64_t n_blocks(int64_t n)
+{
+    return hs_ceil_div_i64(n, SIDE);
+}
+
+static int64_t n_steps(const hs_gemm *g)
+{
+    return n_blocks(g->n) * hs_ceil_div_i64(g->k, HS_PAIR_STEP);
+}
+
+/* Scores are made until the pipe is full of them, then sums while it empties. */
+void hs_weights_pairs_amx(const hs_pair_weights *w)
+{
+    alignas(64) float sum[HS_PIPE_MOST][SIDE][SIDE];
+    const hs_gemm *scores = &w->scores, *values = w->beside;
+    const int64_t n_values = values ? values->n : 0, steps = n_steps(scores) + (values ? n_steps(values) : 0);
+    hs_pipe p = {.task = w,
+        .finish = finish,
+        .sum = sum,
+        .n = HS_PIPE_MOST,
+        .each = hs_pipe_each(n_blocks(scores->n) * SIDE, steps)};
+    hs_gemm_columns at = hs_gemm_first_columns(scores), to = {0};
+    if (values)
+        to = hs_gemm_first_columns(values);
+    while (at.col < scores->n || to.col < n_values) {
+        if (at.col < scores->n && (p.count < p.n || to.col == n_values))
+            next_scores(w, &at, &p);
+        else
+            next_sums(values, &to, &p);
+    }
+    hs_pipe_finish_rows(&p, INT64_MAX);
+}
