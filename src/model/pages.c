@@ -8,6 +8,10 @@
 /* Tokens of a workspace page: short histories waste little, long ones are read in long runs. */
 enum { SHORT_PAGE = 32, LONG_PAGE = 256 };
 
+/* Layers that take turns in a page without room for all: what every thread has read of one layer is costly to overwrite as long as it
+ * lies in their caches, and by the layer after the next it does not. */
+enum { TURNS = 2 };
+
 const char *hs_pages_no_reuse(const hs_config *config)
 {
     if (config->family == HS_CONFIG_RANKING && config->contextual_mask && config->n_context > 0)
@@ -107,7 +111,8 @@ hstu_status hs_pages_make(hs_pages *out, const hs_model *model, hs_arena *scratc
         n_missing += !p.base[i];
     }
     set_stamps(&p, n_users, length, kept);
-    const size_t bytes = hs_kv_layer_bytes(&p.shape) * (layered ? (size_t)model->config.num_blocks : 1);
+    const int64_t n_layers = model->config.num_blocks, room = layered || n_layers < TURNS ? n_layers : TURNS;
+    const size_t bytes = hs_kv_layer_bytes(&p.shape) * (size_t)room;
     HS_TRY(fill_missing(&p, scratch, n_missing, bytes, err));
     *out = p;
     return HSTU_OK;
@@ -117,7 +122,7 @@ hs_kv_view hs_pages_view(const hs_pages *pages, int64_t l)
 {
     const size_t bytes = hs_kv_layer_bytes(&pages->shape);
     for (int64_t i = 0; i < pages->n; i++)
-        pages->page[i] = pages->base[i] + (pages->layered[i] ? (size_t)l * bytes : 0);
+        pages->page[i] = pages->base[i] + (size_t)(pages->layered[i] ? l : l % TURNS) * bytes;
     return (hs_kv_view){.shape = pages->shape,
         .page = pages->page,
         .first_page = pages->first_page,

@@ -28,7 +28,7 @@ typedef struct hs_pages {
     int64_t n;
     int64_t *first_page; /* [n_users] */
     char **base;         /* [n]: layer 0 */
-    bool *layered;       /* [n]: whether the page has room for every layer, not for one at a time */
+    bool *layered;       /* [n]: whether the page has room for every layer, and layers do not take turns */
     uint64_t *stamp;     /* [n] */
     char **page;         /* [n]: the layer at work */
 } hs_pages;

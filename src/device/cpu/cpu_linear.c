@@ -13,22 +13,25 @@
  * starting and joining threads costs more than it gives, and of PAIR_ALONE for products of pairs. */
 enum {
     ROWS = 48,
-    PAIR_ROWS = 96,
+    PAIR_ROWS = 64,
     COLS_MOST = 256,
     STRIP = 64,
     ALONE = 1 << 20,
     PAIR_ALONE = 1 << 22,
-    TASKS_PER_THREAD = 3
+    TASKS_PER_THREAD = 8
 };
 
-/* Tasks of float32. A core multiplies and adds 70e9 times a second and reads 5e9 floats from the third cache, so that
- * a row of x or a column of a weight costs as much to fetch as 14 results of it to compute. On 16 threads a layer of
- * 256 rows and 1536 columns is 24576 results for each, and fetching all rows and 96 columns costs 20 % of that; half
- * the rows and 192 columns would cost 18 %, a quarter and 384 25 %. So a thread keeps x in its second cache, if it
- * fits, and takes columns a strip at a time, of neighbouring tasks: then small tasks fetch no more than large ones
- * and end together. An x that does not fit is fetched again for each task's columns, which are as many as stay in the
- * cache themselves. */
+/* What threads fetch. Rows are cut into bands, each for some of the threads, which share out its columns: with B bands each of n
+ * threads fetches rows / B rows of x and cols B / n columns of the weight. A row that another thread wrote lately costs
+ * REMOTE times as much as a column, which all have read before; with a band for each thread rows are its own, for the operations on
+ * rows around a layer share them out alike. So 2,154 rows and 2,048 columns are 16 bands for 16 threads, 384 and 4,096 two, 102 and
+ * 2,048 one.
+ *   Tasks of float32. A core multiplies and adds 70e9 times a second and reads 5e9 floats from the third cache, so that a row of x or a
+ * column of a weight costs as much to fetch as 14 results of it to compute. A thread keeps its band of x in its second cache, if
+ * it fits, and takes columns a strip at a time, of neighbouring tasks: then small tasks fetch no more than large ones and end
+ * together. An x that does not fit is fetched again for each task's columns, which are as many as stay in the cache themselves. */
 enum {
+    REMOTE = 3,
     ROWS_LEAST = 24,
     X_STAYS = 1 << 18,      /* floats: 1 MB */
     COLUMNS_STAY = 1 << 17, /* floats: half a MB */
@@ -111,6 +114,7 @@ typedef struct linear_job {
     const hs_cpu_kernels *kernels;
     const hs_linear_args *a; /* [n] */
     int64_t n, rows, cols;   /* the last two of a task */
+    int64_t *bands;          /* [n] */
     read_last *last;         /* [n_threads] */
 } linear_job;
 
@@ -211,7 +215,23 @@ static int64_t n_all_tasks(const linear_job *job)
     return n;
 }
 
-/* Neighbouring tasks share a weight's columns. */
+/* Rows and columns of a layer's task. In a band neighbours share a weight's columns. */
+static region region_of(const linear_job *job, int64_t i, int64_t task)
+{
+    const hs_mat *out = &job->a[i].out;
+    const int64_t row_tasks = hs_ceil_div_i64(out->rows, job->rows), col_tasks = hs_ceil_div_i64(out->cols, job->cols);
+    int64_t first = 0, end = row_tasks / job->bands[i]; /* of a band, row tasks */
+    for (int64_t band = 2; task >= (end - first) * col_tasks; band++) {
+        task -= (end - first) * col_tasks;
+        first = end;
+        end = row_tasks * band / job->bands[i];
+    }
+    region at = {.row = (first + task % (end - first)) * job->rows, .col = task / (end - first) * job->cols};
+    at.rows = hs_min_i64(job->rows, out->rows - at.row);
+    at.cols = hs_min_i64(job->cols, out->cols - at.col);
+    return at;
+}
+
 static void linear_task(void *context, int worker, int64_t task)
 {
     const linear_job *job = context;
@@ -221,10 +241,8 @@ static void linear_task(void *context, int worker, int64_t task)
         i++;
     }
     const hs_linear_args *a = &job->a[i];
-    const int64_t row_tasks = hs_ceil_div_i64(a->out.rows, job->rows), first = task / row_tasks * job->cols;
-    const int64_t end = hs_min_i64(first + job->cols, a->out.cols);
-    region at = {.row = task % row_tasks * job->rows, .col = first, .cols = end - first};
-    at.rows = hs_min_i64(job->rows, a->out.rows - at.row);
+    region at = region_of(job, i, task);
+    const int64_t end = at.col + at.cols;
     const hs_pair_kernels *pairs = a->x.bf16 ? job->kernels->pairs : NULL;
     hs_pairs_enter(pairs);
     if (is_whole(a))
@@ -236,13 +254,32 @@ static void linear_task(void *context, int worker, int64_t task)
     hs_pairs_leave(pairs);
 }
 
+/* What each thread fetches of a layer, in columns. */
+static double fetched(const hs_mat *out, int64_t bands, int64_t n_threads)
+{
+    const double rows = bands == n_threads ? 0 : (double)out->rows * REMOTE / (double)bands;
+    return rows + (double)out->cols * (double)bands / (double)n_threads;
+}
+
+static int64_t best_bands(const hs_mat *out, int64_t n_threads)
+{
+    int64_t best = 1;
+    for (int64_t bands = 1; bands < n_threads;) {
+        bands = hs_min_i64(2 * bands, n_threads);
+        if (fetched(out, bands, n_threads) < fetched(out, best, n_threads))
+            best = bands;
+    }
+    return best;
+}
+
 /* Rows and columns of a float32 task. */
 static void cut(linear_job *job, int64_t n_threads)
 {
     int64_t x = 0, k = 0;
     for (int64_t i = 0; i < job->n; i++) {
         const hs_mat *m = &job->a[i].x;
-        x = m->rows * m->cols > x ? m->rows * m->cols : x;
+        const int64_t band = m->rows * m->cols / job->bands[i];
+        x = band > x ? band : x;
         k = m->cols > k ? m->cols : k;
     }
     while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || n_all_tasks(job) < n_threads * ENOUGH))
@@ -262,6 +299,7 @@ static void cut_pairs(linear_job *job, int64_t n_threads)
 hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
+    const int64_t n_threads = cpu->base.n_threads;
     linear_job job = {.kernels = cpu->kernels, .a = a, .n = n, .rows = ROWS, .cols = COLS_MOST};
     double work = 0;
     bool pairs = false;
@@ -275,14 +313,16 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
         pairs = true;
     }
     char *scratch = NULL;
-    const size_t bytes = (size_t)cpu->base.n_threads * sizeof *job.last;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, bytes, 0, err));
-    memset(scratch, 0, bytes);
-    job.last = (read_last *)(void *)scratch;
+    const size_t last = (size_t)n_threads * sizeof *job.last;
+    HS_TRY(hs_cpu_scratch(cpu, &scratch, last + hs_cpu_round64((size_t)n * sizeof *job.bands), 0, err));
+    job.last = memset(scratch, 0, last);
+    job.bands = (int64_t *)(void *)(scratch + last);
+    for (int64_t i = 0; i < n; i++)
+        job.bands[i] = best_bands(&a[i].out, n_threads);
     if (pairs)
-        cut_pairs(&job, cpu->base.n_threads);
+        cut_pairs(&job, n_threads);
     else
-        cut(&job, cpu->base.n_threads);
+        cut(&job, n_threads);
     if (work < (pairs ? PAIR_ALONE : ALONE)) {
         for (int64_t task = 0; task < n_all_tasks(&job); task++)
             linear_task(&job, 0, task);

@@ -213,12 +213,13 @@ typedef struct near_region {
 } near_region;
 
 /* The worker's part, then what others have not begun of theirs. */
-static void near_task(void *context, int number, int64_t first)
+static void near_task(void *context, int number, int64_t place)
 {
     const near_region *r = context;
     const int n = r->pool->n_threads;
+    (void)place; /* whoever comes first, a worker's part is its own */
     for (int i = 0; i < n; i++) {
-        part *p = &r->pool->part[(first + i) % n];
+        part *p = &r->pool->part[(number + i) % n];
         for (;;) {
             const int64_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
             if (task >= p->end)

@@ -16,7 +16,8 @@ void hs_cpu_pool_close(hs_cpu_pool *pool); /* NULL is fine */
 typedef void hs_cpu_task_fn(void *ctx, int worker, int64_t task);
 void hs_cpu_pool_run(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx);
 /* The same, but each thread begins with a run of neighbouring tasks, and takes others' when it is through with its own: for tasks
- * whose neighbours read the same. */
+ * whose neighbours read the same. Worker w's run is the w-th share of the tasks in every such region: what one region writes,
+ * the next finds in the cache of the thread that wants it, if both share out the same rows in order. */
 void hs_cpu_pool_run_near(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx);
 
 #endif
