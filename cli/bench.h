@@ -44,17 +44,19 @@ typedef struct hs_bench_settings {
     const char *device;
     hstu_npu_options npu;
     int64_t warmup, repetitions;
-    double min_s, peak_s; /* peak_s 0: no peaks are measured, and no yardstick */
+    double min_s, peak_s; /* peak_s 0: neither peaks nor the yardstick are measured */
     bool profile;         /* the time of each operation too */
 } hs_bench_settings;
 
 /* What the machine gives on the row's threads, just before the row; of: static text, NULL where nothing was measured. */
 typedef struct hs_bench_peak {
     const char *of;
-    double flops, memory_bytes_s; /* a second, of the best samples */
+    double flops;          /* a second, of the threads' best samples */
+    double memory_bytes_s; /* on average */
 } hs_bench_peak;
 
-/* The same multipliers with operands out of L1, just before the row and just behind it; a second, 0: not measured. */
+/* The same multipliers with operands out of L1, just before the row and just behind it; a second, on average; 0: not
+ * measured. */
 typedef struct hs_bench_yardstick {
     double before_flops, behind_flops;
 } hs_bench_yardstick;

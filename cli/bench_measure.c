@@ -63,7 +63,7 @@ static void describe(hs_bench_result *out, const hs_bench_row *row, const hstu_m
     out->work = hs_bench_count(row, strcmp(info.kv_dtype, "bf16") == 0);
 }
 
-/* Memory comes first: the yardstick stands next to the row. */
+/* The yardstick comes last, next to the row. */
 static hstu_status measure_before(
     hs_bench_result *out, const hs_bench_row *row, const hs_bench_settings *settings, hstu_error *err)
 {

@@ -38,7 +38,7 @@ void hs_bench_print_head(FILE *out)
     (void)fputs(
         "| shape | history | cached | candidates | layers x D | heads x width | batch | dtype | kernels | threads "
         "| ms, median | best | p10 - p90 | GFLOP | GFLOP/s | of peak | best of peak | peak, GFLOP/s | of "
-        "yardstick | yardstick, GFLOP/s | GB/s | of memory | machine | build |\n"
+        "yardstick | yardstick before, behind, GFLOP/s | GB/s | of memory | machine | build |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | "
         "--- | --- | --- | --- | --- | --- | --- |\n",
         out);
@@ -121,7 +121,8 @@ void hs_bench_print_foot(FILE *out, const hs_bench_settings *settings)
 {
     (void)fprintf(out,
         "\nms are those of a request: a call's by its batch; %lld calls of warm-up, then at least %lld and %.3g s. "
-        "%s\n",
+        "%s Peak: of the multipliers over registers alone, just before the row; yardstick: with operands out of L1, "
+        "just before and just behind it.\n",
         (long long)settings->warmup, (long long)settings->repetitions, settings->min_s, hs_bench_formula);
 }
 

@@ -73,8 +73,8 @@ static const hs_option options_of_bench[N_OPTIONS] = {
     [REPETITIONS] = {"repetitions", HS_OPTION_INT, "N", "5", NULL, 1, 100000, "calls that count, at least"},
     [MIN_MS] = {"min_ms", HS_OPTION_INT, "N", "1000", NULL, 0, max_count, "milliseconds that they take, at least"},
     [PEAK_MS] = {"peak_ms", HS_OPTION_INT, "N", "200", NULL, 0, max_count,
-        "milliseconds of measuring the processor's peak before each row, as many its memory, and as many the yardstick "
-        "before and behind; 0: not measured"},
+        "milliseconds for each of these: the peak, memory and the yardstick before a row, and the yardstick behind it; "
+        "0: none is measured"},
     [PROFILE] = {"profile", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "how long each operation took, too"},
     [JSON] = {"json", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "print one JSON document instead of a Markdown table"},
     [QUIET] = {"quiet", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "no progress bar"},
@@ -280,9 +280,10 @@ const hs_verb hs_verb_bench = {
     .summary = "measure shapes beside what the machine can do",
     .text =
         "Measures requests with random weights and prints a row for each: time of a request, operations and bytes a "
-        "second, and their share of what the machine's multipliers and memory give, which are measured just before. "
-        "The yardstick is what the multipliers give when operands come out of L1: measured before and behind, it tells "
-        "the state of the machine. "
+        "second, and their share of what the machine gives just before: its multipliers over registers alone (the "
+        "peak), and its memory. The yardstick is what the multipliers give with operands out of L1, on average, just "
+        "before the row and just behind it. It tells the state of the machine: where both figures differ, or are far "
+        "below the peak, other work slowed the machine down. "
         "Shapes have names, or every number is a LIST of numbers and ranges with commas between them: then all "
         "combinations run. A..B is each number, A..B+S every S-th, A..BxF each F times the one before.",
     .option = options_of_bench,

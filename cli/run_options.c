@@ -53,7 +53,7 @@ const hs_option hs_run_options[HS_RUN_N_OPTIONS] = {
         "where the model runs: cpu; npu, the first real NPU; npu:ascend, npu:intel, npu:qualcomm, npu:amd, or npu: and "
         "a provider's name in ONNX Runtime; ort-cpu, its own processor kernels, for tests; 'hstu devices' lists them"},
     [HS_RUN_DTYPE] = {"dtype", HS_OPTION_CHOICE, "fp32|float32|bf16|bfloat16|fp16|float16|half", "fp32", NULL, 0, 0,
-        "arithmetic; bf16 is for the families ranking and decoder, fp16 for NPUs"},
+        "arithmetic; fp16 is for NPUs"},
     [HS_RUN_SEED] = {"seed", HS_OPTION_INT, "N", "0", NULL, 0, INT64_MAX, "of random weights"},
     [HS_RUN_DUMP_LOGITS] = {"dump_logits", HS_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
         "print the shapes of the outputs on standard error"},

@@ -20,8 +20,11 @@ import sys
 import tempfile
 import time
 
-import torch
-import torch.nn.functional as functional
+try:
+    import torch
+    import torch.nn.functional as functional
+except ImportError as error:
+    sys.exit(f"bench_vs_torch.py needs PyTorch 1.13 or later for this Python: {error}")
 
 # Ranking: history, cached and candidates in tokens; layers, D, heads, width of a head; contextual features
 RANKING = {
@@ -402,7 +405,7 @@ def main():
         parser.error(f"--compile wants PyTorch 2, found {torch.__version__}")
     torch.set_num_threads(options.threads)
     print(f"ms of a call: median (best) of {options.rounds} rounds in turns, PyTorch {torch.__version__}; "
-          "ratios to PyTorch's best; peak and yardstick in GFLOP/s, of all rounds\n")
+          "ratios to PyTorch's best; hstu's peak and yardstick in GFLOP/s, of all rounds\n")
     print("| shape | dtype | threads | hstu | PyTorch eager | torch.compile | ratio of medians | ratio of bests "
           "| error | peak | yardstick |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     results = []
