@@ -49,6 +49,12 @@ static void set_pages(
     g->skip = skip;
 }
 
+int64_t hs_attn_piece_end(const hs_kv_shape *s, int64_t first, int64_t end)
+{
+    const int64_t place = first % s->page_tokens;
+    return place ? hs_min_i64(end, first + s->page_tokens - place) : end;
+}
+
 size_t hs_attn_left_elements(int64_t rows, int64_t k)
 {
     return (size_t)(hs_ceil_div_i64(rows, HS_PAIR_TILE) * HS_PAIR_TILE * hs_mat_half_ld(k));
@@ -107,30 +113,35 @@ void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int6
     job->product(&g);
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 void hs_attn_runs(
     const hs_attn_job *job, const int64_t *n_context, const hs_user_task *task, hs_row_run runs[HS_ROW_KINDS])
 {
     const hs_jagged *users = job->users;
     const int64_t user = task->user, rows = hs_user_rows(users, user), at = users->offset[user];
     const int64_t before = job->history[user] - rows, last = hs_min_i64(task->end, rows);
-    const int64_t contextual = n_context ? larger(n_context[user] - before, 0) : 0;
+    const int64_t contextual = n_context ? hs_max_i64(n_context[user] - before, 0) : 0;
     runs[HS_ROW_CONTEXT] = (hs_row_run){
         .user = user, .first = task->first, .end = hs_min_i64(last, contextual), .before = before, .at = at};
     runs[HS_ROW_CAUSAL] = (hs_row_run){.user = user,
-        .first = larger(task->first, contextual),
+        .first = hs_max_i64(task->first, contextual),
         .end = last,
         .before = before,
         .at = at,
         .causal = true};
     runs[HS_ROW_CANDIDATE] = (hs_row_run){.user = user,
-        .first = larger(task->first, rows),
+        .first = hs_max_i64(task->first, rows),
         .end = task->end,
         .at = job->candidates ? users->offset[users->n_users] + job->candidates[user] - rows : 0};
+}
+
+int64_t hs_attn_longest(const hs_attn_job *job)
+{
+    int64_t longest = 0;
+    for (int64_t b = 0; b < job->users->n_users; b++) {
+        if (hs_user_all_rows(job->users, job->candidates, b) > 0)
+            longest = hs_max_i64(longest, job->history[b]);
+    }
+    return longest;
 }
 
 int64_t hs_attn_rows_see(const hs_attn_job *job, const hs_row_run *run, int64_t row, int64_t rows)
@@ -160,6 +171,24 @@ bool hs_attn_alone(const hs_attn_job *job)
     return pairs * (double)s->n_heads * (double)(s->dqk + s->dv) < ALONE;
 }
 
+hstu_status hs_attn_keep_segments(hs_attn_job *job, int64_t chunk, int64_t n_segments, hstu_error *err)
+{
+    const hs_kv_shape *s = &job->kv->shape;
+    const int64_t n_sums = hs_user_tasks_count(job->users, job->candidates, chunk) * s->n_heads; /* of a segment */
+    job->kept_rows = chunk;
+    job->kept_segments = n_segments;
+    if (!hs_mul_size((size_t)n_sums, (size_t)(n_segments * chunk), &job->shared_floats) ||
+        !hs_mul_size(job->shared_floats, (size_t)s->dv, &job->shared_floats))
+        return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
+    return HSTU_OK;
+}
+
+float *hs_attn_segment(const hs_attn_job *job, int64_t task, int64_t head, int64_t segment)
+{
+    const hs_kv_shape *s = &job->kv->shape;
+    return job->shared + ((task * s->n_heads + head) * job->kept_segments + segment) * job->kept_rows * s->dv;
+}
+
 hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t floats, int64_t per_task,
     hs_cpu_task_fn *fn, void *ctx, hstu_error *err)
 {
@@ -176,6 +205,7 @@ hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t flo
     HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
     hs_user_tasks_list((hs_user_task *)(void *)scratch, job->users, job->candidates, job->history, chunk);
     job->tasks = (const hs_user_task *)(const void *)scratch;
+    job->n_tasks = n_tasks;
     job->shared = (float *)(void *)(scratch + list);
     job->scratch = scratch + shared;
     if (hs_attn_alone(job)) {

@@ -1,4 +1,5 @@
-/* What SiLU and softmax attention share: both products over keys and values in pages, bias rows, tasks. */
+/* What SiLU and softmax attention share: both products over keys and values in pages, bias rows, tasks; and what SiLU
+ * attention in float32 and over bfloat16 values does. */
 #ifndef HS_DEVICE_CPU_CPU_ATTN_H
 #define HS_DEVICE_CPU_CPU_ATTN_H
 
@@ -16,10 +17,12 @@ typedef struct hs_attn_job {
     const int64_t *candidates; /* or NULL */
     const int64_t *history;
     const hs_rel_bias *bias;
-    const hs_user_task *tasks;
-    size_t shared_floats; /* that hs_attn_run gives all tasks together, or 0 */
+    const hs_user_task *tasks; /* [n_tasks] */
+    int64_t n_tasks;
+    bool in_turn;                     /* a thread takes neighbouring tasks */
+    int64_t kept_rows, kept_segments; /* hs_attn_keep_segments's chunk and segments, or 0 */
+    size_t shared_floats;
     float *shared;
-    bool in_turn;  /* a thread takes neighbouring tasks */
     char *scratch; /* of worker 0 */
     size_t each;
 } hs_attn_job;
@@ -37,6 +40,8 @@ enum { HS_ROW_CONTEXT, HS_ROW_CAUSAL, HS_ROW_CANDIDATE, HS_ROW_KINDS };
 /* A task's contextual rows, causal rows and candidates. n_context as in hs_silu_attn_args. */
 void hs_attn_runs(
     const hs_attn_job *job, const int64_t *n_context, const hs_user_task *task, hs_row_run runs[HS_ROW_KINDS]);
+/* Tokens of the longest history of which there are rows. */
+int64_t hs_attn_longest(const hs_attn_job *job);
 /* How many of the user's tokens the run's rows see; its rows row .. row + rows - 1. */
 int64_t hs_attn_run_sees(const hs_attn_job *job, const hs_row_run *run);
 int64_t hs_attn_rows_see(const hs_attn_job *job, const hs_row_run *run, int64_t row, int64_t rows);
@@ -56,6 +61,10 @@ size_t hs_attn_left_elements(int64_t rows, int64_t k);
 /* Where products are of pairs: g's rows of a, k columns, become its left side, in `left`. */
 void hs_attn_pack_left(const hs_attn_job *job, hs_gemm *g, int64_t k, uint16_t *left);
 
+/* The end, at most `end`, of what one product can take of a user's tokens from `first` on: the rest of a page, or pages
+ * from a whole one on. */
+int64_t hs_attn_piece_end(const hs_kv_shape *s, int64_t first, int64_t end);
+
 /* g's rows times the keys of tokens first .. end - 1 of a user: c[r, j - first] = a[r] . k[j]. The tokens lie in one
  * page, where first is a multiple of HS_KV_PAGE_STEP, or begin with a page. g holds c, a or left, their distances and rows.
  * With a left side c has whole panels of columns, of which the last may hold anything behind token end - 1. */
@@ -73,6 +82,13 @@ void hs_attn_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t 
 
 /* So little work that starting and joining threads costs more than it gives. */
 bool hs_attn_alone(const hs_attn_job *job);
+
+/* Under SiLU a row's sum over each segment of so many tokens, from token 0 on, is one of its own. */
+enum { HS_ATTN_SEGMENT = 512 };
+/* hs_attn_run is to give the tasks `shared` memory: [task][head][segment][chunk][dv], of tasks of at most `chunk` rows. */
+hstu_status hs_attn_keep_segments(hs_attn_job *job, int64_t chunk, int64_t n_segments, hstu_error *err);
+/* Its part for a task, head and segment. */
+float *hs_attn_segment(const hs_attn_job *job, int64_t task, int64_t head, int64_t segment);
 
 /* Lists the tasks in shared scratch, with `floats` of scratch for each worker, and runs fn for `per_task` times as
  * many. Scratch is valid until the device's next call. */

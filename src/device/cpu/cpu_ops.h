@@ -15,6 +15,11 @@ static inline int64_t hs_min_i64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static inline int64_t hs_max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 static inline int64_t hs_ceil_div_i64(int64_t a, int64_t b)
 {
     return a / b + (a % b != 0);

@@ -2,14 +2,13 @@
  * fixed positions; of a row and head, each segment's sum begins at 0, and the sums are added in ascending order. So they may be
  * computed by several threads: a task is one head (under a bias all heads, which share its rows) of a run of one user's rows, and all
  * segments or, where rows are few, one. */
-#include "base/alloc.h"
 #include "base/error.h"
 #include "device/cpu/cpu_attn.h"
 
 #include <string.h>
 
 enum {
-    SEGMENT = 512,        /* tokens */
+    SEGMENT = HS_ATTN_SEGMENT,
     CHUNK = 192,          /* rows of a task when there are enough */
     JOINED = 16,          /* rows of a task that adds up segments */
     TASKS_PER_THREAD = 8, /* enough: a processor whose core another one shares is four times as slow */
@@ -26,7 +25,6 @@ typedef struct pair_job {
     int64_t n_runs;     /* attn.tasks */
     int64_t together;   /* threads that share a head */
     int64_t weights_ld;
-    float *partial; /* with several slices: [task][head][segment][chunk][dv] */
 } pair_job;
 
 /* A tile's weights are there, but not their product with the values: that is made beside the next weights, or by
@@ -58,22 +56,12 @@ static size_t cut_space(const pair_job *job, float *memory, pair_space *out)
     const size_t tile = (size_t)(HS_PAIR_TILE * s->dv), bias = job->attn.bias ? HS_PAIR_TILE * SEGMENT : 0;
     const size_t weights = (size_t)(HS_PAIR_TILE * job->weights_ld) / 2, queries = tile_queries(s) / 2;
     if (out) {
-        out->sums = memory;
-        out->tile = memory + sums;
-        out->bias = out->tile + tile;
+        *out = (pair_space){.sums = memory, .tile = memory + sums, .bias = memory + sums + tile};
         out->weights = (uint16_t *)(void *)(out->bias + bias);
         out->due_weights = out->weights + 2 * weights;
         out->queries = out->due_weights + 2 * weights;
-        out->due.there = false;
     }
     return sums + tile + bias + 2 * weights + queries;
-}
-
-/* Of a user's history from `key` on, what one product can take: the rest of a page, or pages from a whole one on. */
-static int64_t piece_end(const hs_kv_shape *s, int64_t key, int64_t end)
-{
-    const int64_t place = key % s->page_tokens;
-    return place ? hs_min_i64(end, key + s->page_tokens - place) : end;
 }
 
 /* The queries of a tile as whole blocks of columns. */
@@ -132,7 +120,7 @@ static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row
     space->due_weights = space->weights;
     space->weights = weights;
     for (int64_t at = key, next; at < end; at = next) {
-        next = piece_end(s, at, end);
+        next = hs_attn_piece_end(s, at, end);
         hs_attn_keys(attn, run->user, head, at, next, &w.scores);
         w.out = weights + (at - key);
         w.bias = attn->bias ? space->bias + (at - key) : NULL;
@@ -166,7 +154,7 @@ static float *sums_at(
 {
     const hs_kv_shape *s = &job->attn.kv->shape;
     if (job->n_slices > 1)
-        return job->partial + (((task * s->n_heads + head) * job->n_segments + segment) * job->chunk + row) * s->dv;
+        return hs_attn_segment(&job->attn, task, head, segment) + row * s->dv;
     return space->sums + (head % job->task_heads * job->chunk + row) * s->dv;
 }
 
@@ -305,6 +293,12 @@ static void join_task(void *context, int worker, int64_t index)
     }
 }
 
+static void set_rows(pair_job *job, int64_t chunk)
+{
+    job->chunk = chunk;
+    job->n_runs = hs_user_tasks_count(job->attn.users, job->attn.candidates, chunk);
+}
+
 /* Rows, heads and segments of a task, so that there are enough for the threads. Segments are shared out where rows are few beside
  * their tokens, for then fewer rows a task would read the same keys and values again. */
 static void cut(pair_job *job, int64_t n_threads)
@@ -312,54 +306,20 @@ static void cut(pair_job *job, int64_t n_threads)
     const hs_attn_job *attn = &job->attn;
     const int64_t n_heads = attn->kv->shape.n_heads, enough = n_threads * TASKS_PER_THREAD;
     const bool alone = n_threads == 1 || hs_attn_alone(attn);
-    int64_t longest = 0;
-    for (int64_t b = 0; b < attn->users->n_users; b++)
-        longest = attn->history[b] > longest ? attn->history[b] : longest;
+    const int64_t longest = hs_attn_longest(attn);
+    set_rows(job, CHUNK);
+    const bool few = !alone && job->n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest;
     job->n_segments = hs_ceil_div_i64(longest, SEGMENT);
-    job->chunk = CHUNK;
+    job->n_slices = few ? job->n_segments : 1;
     job->task_heads = 1;
-    job->n_slices = 1;
     job->together = 1;
-    int64_t n_runs = hs_user_tasks_count(attn->users, attn->candidates, CHUNK);
-    if (!alone && n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest) {
-        job->n_slices = job->n_segments;
-        while (job->chunk > SLICE_ROWS && n_runs * n_heads * job->n_slices < enough) {
-            job->chunk -= HS_PAIR_TILE;
-            n_runs = hs_user_tasks_count(attn->users, attn->candidates, job->chunk);
-        }
+    while (!alone && job->n_runs * n_heads * job->n_slices < enough && job->chunk > (few ? SLICE_ROWS : HS_PAIR_TILE))
+        set_rows(job, job->chunk - HS_PAIR_TILE);
+    if (few)
         return;
-    }
-    while (!alone && n_runs * n_heads < enough && job->chunk > HS_PAIR_TILE) {
-        job->chunk -= HS_PAIR_TILE;
-        n_runs = hs_user_tasks_count(attn->users, attn->candidates, job->chunk);
-    }
-    if (attn->bias && (alone || n_runs >= enough))
+    if (attn->bias && (alone || job->n_runs >= enough))
         job->task_heads = n_heads;
     job->together = n_threads * job->task_heads > n_heads ? n_threads * job->task_heads / n_heads : 1;
-}
-
-/* Lists the tasks and gives every thread its scratch; with slices, their sums have memory too. */
-static hstu_status make_room(hs_cpu *cpu, pair_job *job, hstu_error *err)
-{
-    hs_attn_job *attn = &job->attn;
-    const hs_kv_shape *s = &attn->kv->shape;
-    const size_t list = hs_cpu_round64((size_t)job->n_runs * sizeof(hs_user_task));
-    size_t partial = 0, bytes = 0;
-    if (job->n_slices > 1) {
-        if (!hs_mul_size((size_t)(job->n_runs * s->n_heads), (size_t)(job->n_segments * job->chunk), &partial) ||
-            !hs_mul_size(partial, (size_t)s->dv * sizeof(float), &partial))
-            return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
-    }
-    if (!hs_add_size(list, partial, &bytes))
-        return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
-    char *scratch = NULL;
-    attn->each = hs_cpu_round64(cut_space(job, NULL, NULL) * sizeof(float));
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, hs_cpu_round64(bytes), attn->each, err));
-    hs_user_tasks_list((hs_user_task *)(void *)scratch, attn->users, attn->candidates, attn->history, job->chunk);
-    attn->tasks = (const hs_user_task *)(const void *)scratch;
-    job->partial = (float *)(void *)(scratch + list);
-    attn->scratch = scratch + hs_cpu_round64(bytes);
-    return HSTU_OK;
 }
 
 hstu_status hs_cpu_pair_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error *err)
@@ -369,16 +329,12 @@ hstu_status hs_cpu_pair_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error
         .weights_ld = hs_mat_half_ld(SEGMENT)};
     const int64_t n_heads = a->kv.shape.n_heads;
     job.attn.candidates = a->candidates;
+    job.attn.in_turn = true;
     cut(&job, cpu->base.n_threads);
-    job.n_runs = hs_user_tasks_count(&a->users, a->candidates, job.chunk);
-    HS_TRY(make_room(cpu, &job, err));
-    const int64_t n_tasks = job.n_runs * (n_heads / job.task_heads) * job.n_slices;
-    if (hs_attn_alone(&job.attn)) {
-        for (int64_t task = 0; task < n_tasks; task++)
-            pair_task(&job, 0, task);
-        return HSTU_OK;
-    }
-    hs_cpu_pool_run_near(cpu->pool, n_tasks, pair_task, &job);
+    if (job.n_slices > 1)
+        HS_TRY(hs_attn_keep_segments(&job.attn, job.chunk, job.n_segments, err));
+    HS_TRY(hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL), n_heads / job.task_heads * job.n_slices,
+        pair_task, &job, err));
     if (job.n_slices > 1)
         hs_cpu_pool_run_near(cpu->pool, job.n_runs * n_heads * joins_of_run(&job), join_task, &job);
     return HSTU_OK;

@@ -2,7 +2,6 @@
  * segment's sum begins at 0, and the sums are added in ascending order. So they may be computed by several threads: a
  * task is a run of one user's rows, one head (under a bias all heads, which share its rows), and all segments or,
  * where rows are few beside their tokens, one. Tokens that a row does not see carry a weight of exactly 0. */
-#include "base/alloc.h"
 #include "base/error.h"
 #include "device/cpu/cpu_attn.h"
 
@@ -12,7 +11,7 @@
 /* A segment's keys and values stay in the second cache while the tiles of a task's rows pass over them. To stream
  * them costs a task as much as TASK_ROWS more rows (Zen 4, d = 128). */
 enum {
-    SEGMENT = 512,        /* tokens */
+    SEGMENT = HS_ATTN_SEGMENT,
     PIECE = 128,          /* tokens of a product */
     TILE = 24,            /* its rows: whole register tiles (4, 6, 12) */
     CHUNK = 120,          /* rows of a task when there are enough */
@@ -41,20 +40,15 @@ typedef struct silu_space {
     float *score, *bias, *sums;
 } silu_space;
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* In floats; `out` may be NULL. */
 static size_t cut_space(const silu_job *job, float *memory, silu_space *out)
 {
     const hs_kv_shape *s = &job->attn.kv->shape;
-    const int64_t score = TILE * PIECE, own = larger(s->dqk, s->dv) - score, bias = job->attn.bias ? score : 0;
+    const int64_t score = TILE * PIECE, own = hs_max_i64(s->dqk, s->dv) - score, bias = job->attn.bias ? score : 0;
     const int64_t sums = job->n_slices > 1 || job->n_segments <= 1 ? 0 : job->task_heads * job->chunk * s->dv;
     if (out)
-        *out = (silu_space){.score = memory, .bias = memory + score, .sums = memory + score + larger(bias, own)};
-    return (size_t)(score + larger(bias, own) + sums);
+        *out = (silu_space){.score = memory, .bias = memory + score, .sums = memory + score + hs_max_i64(bias, own)};
+    return (size_t)(score + hs_max_i64(bias, own) + sums);
 }
 
 /* What a thread works at: a task's rows of each kind for heads head .. head_end - 1. */
@@ -78,30 +72,29 @@ static silu_work work_of(const silu_job *job, int worker, int64_t task, int64_t 
     cut_space(job, (float *)(void *)(attn->scratch + (size_t)worker * attn->each), &w.space);
     hs_attn_runs(attn, job->n_context, rows, w.runs);
     for (int i = 0; i < HS_ROW_KINDS; i++)
-        w.sees = larger(w.sees, hs_attn_run_sees(attn, &w.runs[i]));
+        w.sees = hs_max_i64(w.sees, hs_attn_run_sees(attn, &w.runs[i]));
     return w;
 }
 
-/* The end of a piece that begins with token `key`: whole pages, or a part of one. Segments begin with one. */
+/* The end of a piece that begins with token `key`. Segments begin with one. */
 static int64_t piece_end(const hs_kv_shape *s, int64_t key, int64_t end)
 {
-    const int64_t place = key % s->page_tokens, segment = key - key % SEGMENT + SEGMENT;
-    const int64_t most = hs_min_i64(hs_min_i64(key + PIECE, segment), end);
-    return place ? hs_min_i64(most, key + s->page_tokens - place) : most;
+    const int64_t segment_end = (key / SEGMENT + 1) * SEGMENT;
+    return hs_attn_piece_end(s, key, hs_min_i64(hs_min_i64(key + PIECE, segment_end), end));
 }
 
-/* Where a segment's sums of a row and those behind it stand. With slices each segment has a place of its own,
- * [task][head][segment][chunk][dv]; else the first one's are the result, to which others are added. */
+/* Where a segment's sums of a row and those behind it stand. With slices each segment has a place of its own; else the
+ * first one's are the result, to which others are added. */
 static hs_gemm sums_of(const silu_job *job, const silu_work *w, const hs_row_run *run, int64_t row, int64_t rows,
     int64_t segment, int64_t head)
 {
     const hs_attn_job *attn = &job->attn;
     const hs_kv_shape *s = &attn->kv->shape;
-    const int64_t apart = ((w->task * s->n_heads + head) * job->n_segments + segment) * job->chunk;
     hs_gemm sums = hs_attn_sums(attn, run->at + row, rows, head);
     if (job->n_slices == 1 && segment == 0)
         return sums;
-    sums.c = job->n_slices > 1 ? attn->shared + apart * s->dv : w->space.sums + (head - w->head) * job->chunk * s->dv;
+    sums.c = job->n_slices > 1 ? hs_attn_segment(attn, w->task, head, segment)
+                               : w->space.sums + (head - w->head) * job->chunk * s->dv;
     sums.c += (row - w->from) * s->dv;
     sums.ldc = s->dv;
     return sums;
@@ -246,7 +239,8 @@ static void silu_task(void *context, int worker, int64_t index)
         p.next = piece_end(s, p.at, end);
         for (int i = 0; i < HS_ROW_KINDS; i++)
             run_piece(job, &w, &p, &w.runs[i]);
-        for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS && (p.next == end || p.next % SEGMENT == 0); i++)
+        const bool adds = job->n_slices == 1 && (p.next == end || p.next % SEGMENT == 0);
+        for (int i = 0; adds && i < HS_ROW_KINDS; i++)
             add_segment(job, &w, &w.runs[i], w.runs[i].first, w.runs[i].end, p.segment);
     }
     for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS; i++)
@@ -261,7 +255,7 @@ static void join_task(void *context, int worker, int64_t index)
     const silu_work w = work_of(job, worker, index / parts / n_heads, index / parts % n_heads, 1);
     const int64_t from = w.from + index % parts * JOINED_ROWS;
     for (int i = 0; i < HS_ROW_KINDS; i++) {
-        const int64_t first = larger(w.runs[i].first, from), end = hs_min_i64(w.runs[i].end, from + JOINED_ROWS);
+        const int64_t first = hs_max_i64(w.runs[i].first, from), end = hs_min_i64(w.runs[i].end, from + JOINED_ROWS);
         for (int64_t segment = 0; segment < job->n_segments; segment++)
             add_segment(job, &w, &w.runs[i], first, end, segment);
         finish_rows(job, &w, i, first, end);
@@ -302,9 +296,7 @@ static void cut(silu_job *job, int64_t n_threads)
     const int64_t n_heads = attn->kv->shape.n_heads;
     const int64_t n_runs = hs_user_tasks_count(attn->users, attn->candidates, CHUNK), n_tasks = n_runs * n_heads;
     const bool enough = n_threads == 1 || hs_attn_alone(attn) || n_runs >= n_threads * TASKS_PER_THREAD;
-    int64_t longest = 0;
-    for (int64_t b = 0; b < attn->users->n_users; b++)
-        longest = larger(longest, attn->history[b]);
+    const int64_t longest = hs_attn_longest(attn);
     job->n_segments = hs_ceil_div_i64(longest, SEGMENT);
     job->n_slices = 1;
     job->chunk = CHUNK;
@@ -330,19 +322,17 @@ static hstu_status silu_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error
         .scale = a->bf16 ? 1.0f : a->inv_n,
         .after = a->inv_n,
         .bf16 = a->bf16};
-    const hs_kv_shape *s = &a->kv.shape;
-    size_t *shared = &job.attn.shared_floats;
+    const int64_t n_heads = a->kv.shape.n_heads;
     job.attn.candidates = a->candidates;
     cut(&job, cpu->base.n_threads);
-    const int64_t sums = hs_user_tasks_count(&a->users, a->candidates, job.chunk) * s->n_heads; /* of tasks and heads */
-    if (job.n_slices > 1 && (!hs_mul_size((size_t)sums, (size_t)(job.n_segments * job.chunk), shared) ||
-                                !hs_mul_size(*shared, (size_t)s->dv, shared)))
-        return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
     job.attn.in_turn = job.n_slices > 1;
-    HS_TRY(hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL),
-        s->n_heads / job.task_heads * job.n_slices, silu_task, &job, err));
     if (job.n_slices > 1)
-        hs_cpu_pool_run(cpu->pool, sums * hs_ceil_div_i64(job.chunk, JOINED_ROWS), join_task, &job);
+        HS_TRY(hs_attn_keep_segments(&job.attn, job.chunk, job.n_segments, err));
+    HS_TRY(hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL), n_heads / job.task_heads * job.n_slices,
+        silu_task, &job, err));
+    if (job.n_slices > 1)
+        hs_cpu_pool_run(
+            cpu->pool, job.attn.n_tasks * n_heads * hs_ceil_div_i64(job.chunk, JOINED_ROWS), join_task, &job);
     return HSTU_OK;
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Rows of a task: many share what is read of keys and values, as long as their scores fit into the cache beside it, but
- * threads must end together. Multiples of the row tiles 4, 6, 8 and 12; at least a row tile. */
+ * threads must end together. Multiples of the row tiles 4, 6 and 12; at least a row tile. */
 enum { CHUNK_MOST = 96, CHUNK_LEAST = 24, SCORES_MOST = 1 << 18, TASKS_PER_THREAD = 3 };
 
 /* Tokens of a block: keys of which a row tile skips what it does not see; values that stay in the second cache. */

@@ -36,6 +36,7 @@ void hs_pipe_finish_rows(hs_pipe *p, int64_t n)
         if (++p->next == block->n_rows)
             hs_pipe_pop(p);
     }
+    look(p); /* they need not have ended with a block */
 }
 
 static int64_t free_place(const hs_pipe *p)

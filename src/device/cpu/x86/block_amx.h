@@ -59,8 +59,8 @@ void hs_block_run(const hs_block *s);
 /* Sets up 2 x 2 tiles of sums. */
 void hs_block_begin(const hs_block *s);
 
-/* Block (row, columns) of a product, to and with g->accumulate from g->c: whether it consists of whole tiles, as hs_block_run wants
- * it. */
+/* s becomes block (row, columns) of a product; with g->accumulate its sums begin with what g->c holds. Returns whether it consists of
+ * whole tiles, as hs_block_run wants it. */
 bool hs_block_of(hs_block *s, const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
 /* Any such block. */
 void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
