@@ -83,17 +83,6 @@ hstu_status hs_json_get_int(const cJSON *object, const char *key, int64_t *out, 
     return item ? hs_json_int(item, out, key, name, err) : HSTU_OK;
 }
 
-hstu_status hs_json_get_double(const cJSON *object, const char *key, double *out, const char *name, hstu_error *err)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    if (!item)
-        return HSTU_OK;
-    if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble))
-        return hs_fail(err, HSTU_EFORMAT, 0, "%s: '%s' must be a number", name, key);
-    *out = item->valuedouble;
-    return HSTU_OK;
-}
-
 hstu_status hs_json_get_bool(const cJSON *object, const char *key, bool *out, const char *name, hstu_error *err)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);

@@ -16,7 +16,6 @@ hstu_status hs_json_parse(cJSON **out, const char *text, size_t len, const char 
 /* The member `key` of `object` must be of the kind named, or HSTU_EFORMAT; when it is absent *out stays as it is.
  * Integers must be whole and exactly representable (|x| <= 2^53). */
 hstu_status hs_json_get_int(const cJSON *object, const char *key, int64_t *out, const char *name, hstu_error *err);
-hstu_status hs_json_get_double(const cJSON *object, const char *key, double *out, const char *name, hstu_error *err);
 hstu_status hs_json_get_bool(const cJSON *object, const char *key, bool *out, const char *name, hstu_error *err);
 /* *out points into the tree. */
 hstu_status hs_json_get_string(

@@ -1,6 +1,4 @@
 /* The table of every instruction set, and which of them this processor can run. */
-#if defined(__aarch64__)
-#endif
 #include "device/cpu/cpu_amx.h"
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/cpu_score.h"
