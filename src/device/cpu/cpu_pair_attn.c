@@ -11,7 +11,7 @@ enum {
     SEGMENT = HS_ATTN_SEGMENT,
     CHUNK = 192,          /* rows of a task when there are enough */
     JOINED = 16,          /* rows of a task that adds up segments */
-    TASKS_PER_THREAD = 8, /* enough: a processor whose core another one shares is four times as slow */
+    TASKS_PER_THREAD = 8, /* enough: one may be four times as slow as another (bench/LOG.md) */
     SLICE_ROWS = 64,      /* of a task of one segment, at least: fewer would read keys and values for too little */
     FEW_ROWS = 8          /* tokens, at least, for each row: few rows */
 };

@@ -29,8 +29,8 @@ HS_INLINE void hs_tiles_right(const char *b, int64_t ldb, const bool again, cons
  * left one out of L1; loaded so from farther away it would not come to lie in L2. `between` is run behind each product, of
  * R V in all.
  *   A tile is zeroed behind its last product, for a zero needs none of the processor's own registers: it has few to spare for loads and
- * products that are under way, and fewer yet while a neighbour on the same core holds tiles. Without it a step of 2 x 2 takes
- * 1.1 times as long, and 1.9 times beside such a neighbour; nor is any other order of loads and products better. */
+ * products that are under way, and fewer yet for seconds at a time, as if a neighbour on the same core held tiles (bench/LOG.md).
+ * Without it a step of 2 x 2 takes 1.1 times as long, and 1.9 times then; none of 60 other orders was better. */
 #define HS_TILES_STEP(a, lda, b, ldb, panel, R, V, again, between)                                                     \
     do {                                                                                                               \
         _tile_loadd(4, a, (size_t)(lda));                                                                              \
