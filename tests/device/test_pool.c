@@ -1,4 +1,4 @@
-/* The thread pool: every task once, in any mix of region sizes, and no worker twice at the same time. */
+/* The thread pool: every task once, in any mix of region sizes and kinds, and no worker twice at the same time. */
 #include "kernel_test.h"
 
 #include "device/cpu/cpu_pool.h"
@@ -34,7 +34,7 @@ static void run_regions(int threads, int pause_every)
     assert_int_equal(hs_cpu_pool_open(&pool, threads, &err), HSTU_OK);
     for (int i = 0; i < REGIONS; i++) {
         const int n = i % 7 == 0 ? i % 3 : (i * 37) % MOST_TASKS;
-        hs_cpu_pool_run(pool, n, count_task, r);
+        (i % 3 ? hs_cpu_pool_run_near : hs_cpu_pool_run)(pool, n, count_task, r);
         for (int t = 0; t < n; t++)
             expected[t]++;
         if (pause_every && i % pause_every == 0) /* threads fall asleep */
@@ -63,6 +63,50 @@ static void test_sleeping_threads_wake(void **state)
     run_regions(THREADS, 50);
 }
 
+static void sum_task(void *context, int worker, int64_t task)
+{
+    _Atomic int64_t *const sum = context;
+    atomic_fetch_add(&sum[worker], task + 1);
+}
+
+/* More than a part counts, so that they go through in several regions. */
+static void test_many_tasks(void **state)
+{
+    enum { MANY = THREADS * 65535 + 1000 };
+    hstu_error err;
+    hs_cpu_pool *pool = NULL;
+    (void)state;
+    assert_int_equal(hs_cpu_pool_open(&pool, THREADS, &err), HSTU_OK);
+    for (int near = 0; near < 2; near++) {
+        _Atomic int64_t sum[THREADS] = {0};
+        int64_t all = 0;
+        (near ? hs_cpu_pool_run_near : hs_cpu_pool_run)(pool, MANY, sum_task, sum);
+        for (int i = 0; i < THREADS; i++)
+            all += sum[i];
+        assert_true(all == (int64_t)MANY * (MANY + 1) / 2);
+    }
+    hs_cpu_pool_close(pool);
+}
+
+/* A region of few tasks leaves the counters of other parts behind; those of the next ones are complete all the same. */
+static void test_parts_that_were_empty(void **state)
+{
+    hstu_error err;
+    hs_cpu_pool *pool = NULL;
+    (void)state;
+    assert_int_equal(hs_cpu_pool_open(&pool, THREADS, &err), HSTU_OK);
+    for (int i = 0; i < REGIONS; i++) {
+        const int n = i % 10 == 9 ? MOST_TASKS : 2 + i % 2;
+        _Atomic int64_t sum[THREADS] = {0};
+        int64_t all = 0;
+        hs_cpu_pool_run_near(pool, n, sum_task, sum);
+        for (int w = 0; w < THREADS; w++)
+            all += sum[w];
+        assert_true(all == (int64_t)n * (n + 1) / 2);
+    }
+    hs_cpu_pool_close(pool);
+}
+
 static void test_open_and_close(void **state)
 {
     (void)state;
@@ -79,6 +123,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_task_once),
         cmocka_unit_test(test_sleeping_threads_wake),
+        cmocka_unit_test(test_many_tasks),
+        cmocka_unit_test(test_parts_that_were_empty),
         cmocka_unit_test(test_open_and_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

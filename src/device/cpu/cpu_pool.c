@@ -1,6 +1,10 @@
-/* Threads that are started once and share out the tasks of one region after the other. A region ends when its last task has, not
- * when every thread has looked at it: a thread that the system does not let run delays nobody unless it holds a task.
- * Waiting threads spin for SPIN_S, since the regions of a forward pass follow each other within microseconds, then sleep. */
+/* Threads that are started once and share out the tasks of one region after the other. A region's tasks are cut into parts, each with
+ * a counter of what is taken of it: one for each thread, which begins with its own, or one for all. A region ends when its last task
+ * has, not when every thread has looked at it: a thread that the system does not let run delays nobody unless it holds a task.
+ *   A region of small tasks lasts a few microseconds, and a cache line that several threads write takes a tenth of one to get from each
+ * to the next. So a thread learns of a region from one line, which only the caller writes, takes its own tasks from a counter
+ * that nobody else writes before they are through, and counts what it has done where nobody else does.
+ *   Waiting threads spin for SPIN_S, since the regions of a forward pass follow each other within microseconds, then sleep. */
 #include "device/cpu/cpu_pool.h"
 
 #include "base/alloc.h"
@@ -22,85 +26,132 @@
 #endif
 
 /* SPINS pauses between two looks at the clock. */
-enum { SPINS = 64, LEFT_BITS = 32 };
+enum { SPINS = 64, TASK_BITS = 16, TASKS_MOST = (1 << TASK_BITS) - 1 /* of a part */ };
 static const double SPIN_S = 100e-6;
 
-/* A region's fields are written while the region before it has no task left, so that nobody takes one; who read them before, or
- * too late, finds `state` changed. What many threads write lies in cache lines of its own. */
+/* What a thread must know of a region. */
+typedef struct region {
+    uint64_t number;    /* 1 .. 2^48: regions of a microsecond reach that in nine years */
+    int64_t first, end; /* tasks */
+    int n_parts;
+    hs_cpu_task_fn *fn;
+    void *ctx;
+} region;
+
+/* Of one thread, in cache lines of its own: what others write rarely, and what it writes alone. */
+typedef struct worker {
+    _Alignas(64) _Atomic uint64_t
+        taken; /* of its part: region's number << TASK_BITS | tasks; of an older region: none yet */
+    _Alignas(64) _Atomic int64_t n_done; /* tasks of all regions */
+    hs_cpu_pool *pool;
+    int number;
+    uint64_t seen; /* number of the last region that it looked at */
+} worker;
+
 struct hs_cpu_pool {
     int n_threads, n_started;
     bool spins; /* every thread can have a processor */
     pthread_t *thread;
-    struct worker *worker;
-    struct part *part;     /* [n_threads] */
+    worker *worker;        /* [n_threads] */
     pthread_mutex_t mutex; /* of `wake` and `finished` */
     pthread_cond_t wake, finished;
-    _Alignas(64) _Atomic uint64_t state; /* region << LEFT_BITS | its tasks that nobody has taken */
-    _Alignas(64) _Atomic int64_t n_tasks;
+    int64_t n_given;                  /* tasks of all regions */
+    _Alignas(64) _Atomic uint64_t at; /* twice the region's number; odd while the caller writes what follows */
+    _Atomic int64_t first, end;
+    _Atomic int n_parts;
     _Atomic(hs_cpu_task_fn *) fn;
     _Atomic(void *) ctx;
-    _Alignas(64) _Atomic int64_t n_done;
     _Alignas(64) _Atomic int n_asleep;
     _Atomic bool caller_asleep, closing;
 };
 
-/* The next task of one part of a region whose threads have parts of their own. */
-typedef struct part {
-    _Alignas(64) _Atomic int64_t next;
-    int64_t end;
-} part;
-
-typedef struct worker {
-    hs_cpu_pool *pool;
-    int number;
-} worker;
-
-static int64_t tasks_left(uint64_t state)
+/* The region at hand; false while it is being written. */
+static bool look(hs_cpu_pool *pool, region *r)
 {
-    return (int64_t)(uint32_t)state;
+    const uint64_t at = atomic_load_explicit(&pool->at, memory_order_acquire);
+    r->number = at / 2;
+    r->first = atomic_load_explicit(&pool->first, memory_order_acquire);
+    r->end = atomic_load_explicit(&pool->end, memory_order_acquire);
+    r->n_parts = atomic_load_explicit(&pool->n_parts, memory_order_acquire);
+    r->fn = atomic_load_explicit(&pool->fn, memory_order_acquire);
+    r->ctx = atomic_load_explicit(&pool->ctx, memory_order_acquire);
+    return at % 2 == 0 && atomic_load_explicit(&pool->at, memory_order_relaxed) == at;
 }
 
-/* Tasks of the region at hand until there is none left. */
-static void work(hs_cpu_pool *pool, int number)
+static void show(hs_cpu_pool *pool, const region *r)
 {
-    for (;;) {
-        uint64_t state = atomic_load(&pool->state);
-        const int64_t n_tasks = atomic_load_explicit(&pool->n_tasks, memory_order_relaxed);
-        hs_cpu_task_fn *fn = atomic_load_explicit(&pool->fn, memory_order_relaxed);
-        void *ctx = atomic_load_explicit(&pool->ctx, memory_order_relaxed);
-        const int64_t left = tasks_left(state);
-        if (left == 0)
-            return;
-        if (!atomic_compare_exchange_weak(&pool->state, &state, state - 1))
-            continue;
-        fn(ctx, number, n_tasks - left);
-        if (atomic_fetch_add(&pool->n_done, 1) + 1 == n_tasks && atomic_load(&pool->caller_asleep)) {
-            pthread_mutex_lock(&pool->mutex);
-            pthread_cond_signal(&pool->finished);
-            pthread_mutex_unlock(&pool->mutex);
-        }
+    atomic_store_explicit(&pool->at, 2 * r->number - 1, memory_order_relaxed);
+    atomic_store_explicit(&pool->first, r->first, memory_order_release);
+    atomic_store_explicit(&pool->end, r->end, memory_order_release);
+    atomic_store_explicit(&pool->n_parts, r->n_parts, memory_order_release);
+    atomic_store_explicit(&pool->fn, r->fn, memory_order_release);
+    atomic_store_explicit(&pool->ctx, r->ctx, memory_order_release);
+    atomic_store(&pool->at, 2 * r->number);
+}
+
+/* The next of n tasks of a part. Of a region that has ended there is none: its parts are through, or newer regions' by now. */
+static bool take(_Atomic uint64_t *taken, uint64_t number, int64_t n, int64_t *task)
+{
+    uint64_t was = atomic_load_explicit(taken, memory_order_relaxed);
+    do {
+        *task = was >> TASK_BITS == number ? (int64_t)(was & TASKS_MOST) : 0;
+        if (was >> TASK_BITS > number || *task == n)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(
+        taken, &was, (number << TASK_BITS) + (uint64_t)*task + 1, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void tell_done(worker *w)
+{
+    hs_cpu_pool *pool = w->pool;
+    atomic_store(&w->n_done, atomic_load_explicit(&w->n_done, memory_order_relaxed) + 1);
+    if (!atomic_load(&pool->caller_asleep))
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->finished);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static int64_t part_first(const region *r, int part)
+{
+    return r->first + (r->end - r->first) * part / r->n_parts;
+}
+
+/* Tasks of a region until there is none left: of the thread's part, then what others have not begun of theirs. */
+static void work(worker *w, const region *r)
+{
+    for (int i = 0; i < r->n_parts; i++) {
+        const int part = (w->number + i) % r->n_parts;
+        const int64_t first = part_first(r, part), n = part_first(r, part + 1) - first;
+        for (int64_t task = 0; take(&w->pool->worker[part].taken, r->number, n, &task); tell_done(w))
+            r->fn(r->ctx, w->number, first + task);
     }
 }
 
-static bool has_task(hs_cpu_pool *pool)
+static bool is_new(const worker *w)
 {
-    return tasks_left(atomic_load(&pool->state)) > 0 || atomic_load(&pool->closing);
+    return atomic_load(&w->pool->at) / 2 != w->seen || atomic_load(&w->pool->closing);
 }
 
-static bool is_done(hs_cpu_pool *pool)
+static bool is_done(const worker *w)
 {
-    return atomic_load(&pool->n_done) == atomic_load(&pool->n_tasks);
+    const hs_cpu_pool *pool = w->pool;
+    int64_t n = 0;
+    for (int i = 0; i < pool->n_threads; i++)
+        n += atomic_load(&pool->worker[i].n_done);
+    return n == pool->n_given;
 }
 
 /* Whether `ready` came true while spinning. */
-static bool spin(hs_cpu_pool *pool, bool (*ready)(hs_cpu_pool *pool))
+static bool spin(const worker *w, bool (*ready)(const worker *w))
 {
-    if (!pool->spins)
-        return ready(pool);
+    if (!w->pool->spins)
+        return ready(w);
     const double end = hs_clock_s() + SPIN_S;
     do {
         for (int i = 0; i < SPINS; i++) {
-            if (ready(pool))
+            if (ready(w))
                 return true;
             PAUSE();
         }
@@ -110,15 +161,19 @@ static bool spin(hs_cpu_pool *pool, bool (*ready)(hs_cpu_pool *pool))
 
 static void *run_worker(void *context)
 {
-    const worker *w = context;
+    worker *w = context;
     hs_cpu_pool *pool = w->pool;
     while (!atomic_load(&pool->closing)) {
-        work(pool, w->number);
-        if (spin(pool, has_task))
+        region r;
+        if (look(pool, &r)) {
+            work(w, &r);
+            w->seen = r.number;
+        }
+        if (spin(w, is_new))
             continue;
         pthread_mutex_lock(&pool->mutex);
         atomic_fetch_add(&pool->n_asleep, 1);
-        while (!has_task(pool)) /* after it counts as asleep: who made the task before that is seen, after it wakes */
+        while (!is_new(w)) /* after it counts as asleep: who made a region before that is seen, after it wakes */
             pthread_cond_wait(&pool->wake, &pool->mutex);
         atomic_fetch_sub(&pool->n_asleep, 1);
         pthread_mutex_unlock(&pool->mutex);
@@ -146,14 +201,14 @@ hstu_status hs_cpu_pool_open(hs_cpu_pool **out, int threads, hstu_error *err)
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->finished, NULL);
     pool->thread = hs_calloc((size_t)threads, sizeof *pool->thread);
-    pool->worker = hs_calloc((size_t)threads, sizeof *pool->worker);
-    pool->part = hs_alloc_aligned((size_t)threads, sizeof *pool->part);
-    if (!pool->thread || !pool->worker || !pool->part) {
+    pool->worker = hs_alloc_aligned((size_t)threads, sizeof *pool->worker);
+    if (!pool->thread || !pool->worker) {
         hs_cpu_pool_close(pool);
         return hs_fail_nomem(err, (size_t)threads * sizeof *pool->worker, "the thread pool");
     }
-    for (int i = 1; i < threads; i++) {
+    for (int i = 0; i < threads; i++)
         pool->worker[i] = (worker){.pool = pool, .number = i};
+    for (int i = 1; i < threads; i++) {
         if (pthread_create(&pool->thread[i], NULL, run_worker, &pool->worker[i]) != 0) {
             hs_cpu_pool_close(pool);
             return hs_fail(err, HSTU_EDEVICE, 0, "device cpu: cannot start %d threads", threads);
@@ -175,71 +230,54 @@ void hs_cpu_pool_close(hs_cpu_pool *pool)
     pthread_cond_destroy(&pool->finished);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
-    hs_free(pool->part);
     hs_free(pool->worker);
     hs_free(pool->thread);
     hs_free(pool);
 }
 
-void hs_cpu_pool_run(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx)
+static void run_region(hs_cpu_pool *pool, const region *r)
+{
+    worker *const caller = &pool->worker[0];
+    pool->n_given += r->end - r->first;
+    show(pool, r);
+    wake_all(pool);
+    work(caller, r);
+    if (spin(caller, is_done))
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->caller_asleep, true);
+    while (!is_done(caller))
+        pthread_cond_wait(&pool->finished, &pool->mutex);
+    atomic_store(&pool->caller_asleep, false);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* One region, or where tasks are more than its parts can count, several. */
+static void run(hs_cpu_pool *pool, int64_t n_tasks, int n_parts, hs_cpu_task_fn *fn, void *ctx)
 {
     if (pool->n_threads == 1 || n_tasks <= 1) {
         for (int64_t task = 0; task < n_tasks; task++)
             fn(ctx, 0, task);
         return;
     }
-    const uint64_t region = (atomic_load_explicit(&pool->state, memory_order_relaxed) >> LEFT_BITS) + 1;
-    atomic_store(&pool->n_done, 0);
-    atomic_store(&pool->fn, fn);
-    atomic_store(&pool->ctx, ctx);
-    atomic_store(&pool->n_tasks, n_tasks);
-    atomic_store(&pool->state, region << LEFT_BITS | (uint64_t)n_tasks);
-    wake_all(pool);
-    work(pool, 0);
-    if (spin(pool, is_done))
-        return;
-    pthread_mutex_lock(&pool->mutex);
-    atomic_store(&pool->caller_asleep, true);
-    while (!is_done(pool))
-        pthread_cond_wait(&pool->finished, &pool->mutex);
-    atomic_store(&pool->caller_asleep, false);
-    pthread_mutex_unlock(&pool->mutex);
+    const int64_t most = (int64_t)n_parts * TASKS_MOST;
+    for (int64_t first = 0; first < n_tasks; first += most) {
+        const region r = {.number = atomic_load_explicit(&pool->at, memory_order_relaxed) / 2 + 1,
+            .first = first,
+            .end = n_tasks - first < most ? n_tasks : first + most,
+            .n_parts = n_parts,
+            .fn = fn,
+            .ctx = ctx};
+        run_region(pool, &r);
+    }
 }
 
-typedef struct near_region {
-    hs_cpu_pool *pool;
-    hs_cpu_task_fn *fn;
-    void *ctx;
-} near_region;
-
-/* The worker's part, then what others have not begun of theirs. */
-static void near_task(void *context, int number, int64_t place)
+void hs_cpu_pool_run(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx)
 {
-    const near_region *r = context;
-    const int n = r->pool->n_threads;
-    (void)place; /* whoever comes first, a worker's part is its own */
-    for (int i = 0; i < n; i++) {
-        part *p = &r->pool->part[(number + i) % n];
-        for (;;) {
-            const int64_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-            if (task >= p->end)
-                break;
-            r->fn(r->ctx, number, task);
-        }
-    }
+    run(pool, n_tasks, 1, fn, ctx);
 }
 
 void hs_cpu_pool_run_near(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx)
 {
-    near_region r = {.pool = pool, .fn = fn, .ctx = ctx};
-    const int64_t n = pool->n_threads;
-    if (n_tasks <= n) {
-        hs_cpu_pool_run(pool, n_tasks, fn, ctx);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        atomic_store_explicit(&pool->part[i].next, n_tasks * i / n, memory_order_relaxed);
-        pool->part[i].end = n_tasks * (i + 1) / n;
-    }
-    hs_cpu_pool_run(pool, n, near_task, &r);
+    run(pool, n_tasks, pool->n_threads, fn, ctx);
 }
