@@ -195,19 +195,15 @@ hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t flo
     const int64_t n_tasks = hs_user_tasks_count(job->users, job->candidates, chunk);
     const size_t list = hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task));
     size_t bytes = 0, shared = 0;
-    if (!hs_mul_size(floats, sizeof(float), &bytes) || bytes > SIZE_MAX / 2 ||
-        !hs_mul_size(job->shared_floats, sizeof(float), &shared) || !hs_add_size(shared, list, &shared) ||
-        shared > SIZE_MAX / 2)
+    if (!hs_mul_size(floats, sizeof(float), &bytes) || !hs_mul_size(job->shared_floats, sizeof(float), &shared) ||
+        !hs_add_size(shared, list, &shared))
         return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
-    shared = hs_cpu_round64(shared);
-    char *scratch = NULL;
-    job->each = hs_cpu_round64(bytes);
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
-    hs_user_tasks_list((hs_user_task *)(void *)scratch, job->users, job->candidates, job->history, chunk);
-    job->tasks = (const hs_user_task *)(const void *)scratch;
+    HS_TRY(hs_cpu_scratch(cpu, &job->space, shared, bytes, err));
+    hs_user_task *const tasks = (hs_user_task *)(void *)job->space.shared;
+    hs_user_tasks_list(tasks, job->users, job->candidates, job->history, chunk);
+    job->tasks = tasks;
     job->n_tasks = n_tasks;
-    job->shared = (float *)(void *)(scratch + list);
-    job->scratch = scratch + shared;
+    job->shared = (float *)(void *)(job->space.shared + list);
     if (hs_attn_alone(job)) {
         for (int64_t task = 0; task < n_tasks * per_task; task++)
             fn(ctx, 0, task);

@@ -23,8 +23,7 @@ typedef struct hs_attn_job {
     int64_t kept_rows, kept_segments; /* hs_attn_keep_segments's chunk and segments, or 0 */
     size_t shared_floats;
     float *shared;
-    char *scratch; /* of worker 0 */
-    size_t each;
+    hs_cpu_space space;
 } hs_attn_job;
 
 /* Rows first .. end - 1 of a user, all of one kind: causal ones see tokens up to themselves (row r is token before + r),

@@ -121,10 +121,11 @@ hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hst
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     const int64_t n_tasks = hs_user_tasks_count(&a->users, NULL, CHUNK);
-    char *scratch = NULL;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task)), 0, err));
-    hs_user_tasks_list((hs_user_task *)(void *)scratch, &a->users, NULL, NULL, CHUNK);
-    bucket_job job = {.a = a, .tasks = (const hs_user_task *)(const void *)scratch};
+    hs_cpu_space space;
+    HS_TRY(hs_cpu_scratch(cpu, &space, (size_t)n_tasks * sizeof(hs_user_task), 0, err));
+    hs_user_task *const tasks = (hs_user_task *)(void *)space.shared;
+    hs_user_tasks_list(tasks, &a->users, NULL, NULL, CHUNK);
+    bucket_job job = {.a = a, .tasks = tasks};
     hs_bucket_index_init(&job.index);
     hs_cpu_pool_run(cpu->pool, n_tasks, bucket_task, &job);
     return HSTU_OK;

@@ -11,8 +11,10 @@ typedef struct hs_cpu {
     hs_device base;
     const hs_cpu_kernels *kernels;
     hs_cpu_pool *pool;
-    char *scratch; /* kept between calls: a steady state allocates nothing */
-    size_t scratch_bytes;
+    struct {
+        char *memory; /* kept between calls: a steady state allocates nothing */
+        size_t bytes;
+    } shared, own;
     float *wide; /* hs_cpu_widen's, kept too */
     size_t wide_floats;
 } hs_cpu;
@@ -23,9 +25,20 @@ static inline size_t hs_cpu_round64(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-/* 64-byte aligned scratch: `shared` bytes, then `each` bytes for every worker (both multiples of 64). Valid,
- * uninitialised, until the next call. Worker w's part begins at *out + shared + w * each. */
-hstu_status hs_cpu_scratch(hs_cpu *cpu, char **out, size_t shared, size_t each, hstu_error *err);
+/* Scratch memory of a call, 64-byte aligned, valid, uninitialised, until the next one. Memory of all workers and that of each are kept
+ * apart: a worker has the same in call after call, where it lies in that processor's cache. */
+typedef struct hs_cpu_space {
+    char *shared, *own; /* the latter worker 0's */
+    size_t each;        /* bytes from one worker's to the next one's */
+} hs_cpu_space;
+
+/* `shared` bytes, and `each` bytes for every worker. */
+hstu_status hs_cpu_scratch(hs_cpu *cpu, hs_cpu_space *out, size_t shared, size_t each, hstu_error *err);
+
+static inline void *hs_cpu_own(const hs_cpu_space *s, int worker)
+{
+    return s->own + (size_t)worker * s->each;
+}
 
 /* wide[i] = mat[i], or, where that holds bfloat16 values, its values as float32 ones in memory that is valid until the next call.
  * Matrices without data stay so. */

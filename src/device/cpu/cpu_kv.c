@@ -24,8 +24,7 @@ typedef struct kv_job {
     const hs_cpu_kernels *kernels;
     const hs_kv_write_args *a;
     const kv_piece *pieces;
-    char *scratch; /* of worker 0: a panel [dqk, 16] each */
-    size_t each;
+    hs_cpu_space space; /* a panel [dqk, 16] each */
 } kv_job;
 
 static int64_t written_rows(const hs_kv_write_args *a, int64_t user)
@@ -169,7 +168,7 @@ static void kv_write_task(void *context, int worker, int64_t index)
 {
     const kv_job *job = context;
     const int64_t n_heads = job->a->kv.shape.n_heads;
-    float *panel = (float *)(void *)(job->scratch + (size_t)worker * job->each);
+    float *panel = hs_cpu_own(&job->space, worker);
     write_keys(job, &job->pieces[index / n_heads], index % n_heads, panel);
     write_values(job, &job->pieces[index / n_heads], index % n_heads);
 }
@@ -177,16 +176,12 @@ static void kv_write_task(void *context, int worker, int64_t index)
 static hstu_status kv_write(hs_cpu *cpu, const hs_kv_write_args *a, hstu_error *err)
 {
     const int64_t n_pieces = list_pieces(a, NULL), n_tasks = n_pieces * a->kv.shape.n_heads;
-    const size_t shared = hs_cpu_round64((size_t)n_pieces * sizeof(kv_piece));
     const size_t each = a->kv.shape.type == HS_F32 ? 0 : (size_t)(a->kv.shape.dqk * HS_KV_PANEL) * sizeof(float);
-    char *scratch = NULL;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, each, err));
-    list_pieces(a, (kv_piece *)(void *)scratch);
-    kv_job job = {.kernels = cpu->kernels,
-        .a = a,
-        .pieces = (const kv_piece *)(const void *)scratch,
-        .scratch = scratch + shared,
-        .each = each};
+    kv_job job = {.kernels = cpu->kernels, .a = a};
+    HS_TRY(hs_cpu_scratch(cpu, &job.space, (size_t)n_pieces * sizeof(kv_piece), each, err));
+    kv_piece *const pieces = (kv_piece *)(void *)job.space.shared;
+    list_pieces(a, pieces);
+    job.pieces = pieces;
     if (a->k.rows * (a->k.cols + a->v.cols) >= ALONE) {
         hs_cpu_pool_run_near(cpu->pool, n_tasks, kv_write_task, &job);
     } else {

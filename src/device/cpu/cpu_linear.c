@@ -312,11 +312,11 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
                 err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
         pairs = true;
     }
-    char *scratch = NULL;
+    hs_cpu_space space;
     const size_t last = (size_t)n_threads * sizeof *job.last;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, last + hs_cpu_round64((size_t)n * sizeof *job.bands), 0, err));
-    job.last = memset(scratch, 0, last);
-    job.bands = (int64_t *)(void *)(scratch + last);
+    HS_TRY(hs_cpu_scratch(cpu, &space, last + (size_t)n * sizeof *job.bands, 0, err));
+    job.last = memset(space.shared, 0, last);
+    job.bands = (int64_t *)(void *)(space.shared + last);
     for (int64_t i = 0; i < n; i++)
         job.bands[i] = best_bands(&a[i].out, n_threads);
     if (pairs)

@@ -205,7 +205,7 @@ static void finish_row(
 static pair_space space_of(const pair_job *job, int worker)
 {
     pair_space space;
-    cut_space(job, (float *)(void *)(job->attn.scratch + (size_t)worker * job->attn.each), &space);
+    cut_space(job, hs_cpu_own(&job->attn.space, worker), &space);
     return space;
 }
 

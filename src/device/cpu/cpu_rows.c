@@ -17,8 +17,8 @@ typedef struct rows_job {
     void (*row)(const struct rows_job *job, int64_t row, float *space);
     const void *args;
     int64_t rows, task_rows;
-    int64_t width; /* of a space, of which a row has SPACES */
-    float *space;  /* of worker 0 */
+    int64_t width; /* in floats, of what a row has SPACES of in the thread's scratch */
+    hs_cpu_space space;
 } rows_job;
 
 /* Row r as float32 values, in `space` if it holds others; NULL without a matrix. */
@@ -49,7 +49,7 @@ static void rows_task(void *context, int worker, int64_t task)
     const rows_job *job = context;
     const int64_t first = task * job->task_rows, end = hs_min_i64(first + job->task_rows, job->rows);
     for (int64_t r = first; r < end; r++)
-        job->row(job, r, job->space + worker * SPACES * job->width);
+        job->row(job, r, hs_cpu_own(&job->space, worker));
 }
 
 /* Rows of a task, whole runs of the norm's kernel. */
@@ -73,13 +73,11 @@ static hstu_status run_rows(hs_device *dev, const hs_mat *out,
     void (*row)(const rows_job *job, int64_t row, float *space), const void *args, hstu_error *err)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
-    char *scratch = NULL;
     rows_job job = {.kernels = cpu->kernels, .row = row, .args = args, .rows = out->rows};
     const size_t bytes = hs_cpu_round64((size_t)out->cols * sizeof(float));
     job.task_rows = task_rows(out->cols);
     job.width = (int64_t)(bytes / sizeof(float));
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, 0, SPACES * bytes, err));
-    job.space = (float *)(void *)scratch;
+    HS_TRY(hs_cpu_scratch(cpu, &job.space, 0, SPACES * bytes, err));
     run_tasks(cpu, out, rows_task, &job);
     return HSTU_OK;
 }
@@ -90,8 +88,7 @@ typedef struct half_job {
     hs_half_norm_fn *norm;
     const hs_mat *out, *x, *add, *gate;
     const hs_affine *affine;
-    char *scratch; /* of worker 0 */
-    size_t each;
+    hs_cpu_space space;
 } half_job;
 
 static uint16_t *half_row(const hs_mat *m, int64_t row)
@@ -114,7 +111,7 @@ static void half_task(void *context, int worker, int64_t task)
         .rows = hs_min_i64(step, job->out->rows - row),
         .n = job->out->cols,
         .affine = job->affine,
-        .space = (float *)(void *)(job->scratch + (size_t)worker * job->each)});
+        .space = hs_cpu_own(&job->space, worker)});
 }
 
 static bool norms_halves(const hs_device *dev, const hs_mat *out, const hs_mat *x, const hs_mat *other)
@@ -127,8 +124,8 @@ static hstu_status run_halves(hs_device *dev, const hs_mat *out, const hs_mat *x
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     half_job job = {.norm = cpu->kernels->half_norm, .out = out, .x = x, .add = add, .gate = gate, .affine = affine};
-    job.each = HS_HALF_NORM_ROWS * hs_cpu_round64((size_t)out->cols * sizeof(float));
-    HS_TRY(hs_cpu_scratch(cpu, &job.scratch, 0, job.each, err));
+    const size_t each = HS_HALF_NORM_ROWS * hs_cpu_round64((size_t)out->cols * sizeof(float));
+    HS_TRY(hs_cpu_scratch(cpu, &job.space, 0, each, err));
     run_tasks(cpu, out, half_task, &job);
     return HSTU_OK;
 }

@@ -69,7 +69,7 @@ static silu_work work_of(const silu_job *job, int worker, int64_t task, int64_t 
     const hs_attn_job *attn = &job->attn;
     const hs_user_task *rows = &attn->tasks[task];
     silu_work w = {.task = task, .head = head, .head_end = head + n_heads, .from = rows->first};
-    cut_space(job, (float *)(void *)(attn->scratch + (size_t)worker * attn->each), &w.space);
+    cut_space(job, hs_cpu_own(&attn->space, worker), &w.space);
     hs_attn_runs(attn, job->n_context, rows, w.runs);
     for (int i = 0; i < HS_ROW_KINDS; i++)
         w.sees = hs_max_i64(w.sees, hs_attn_run_sees(attn, &w.runs[i]));

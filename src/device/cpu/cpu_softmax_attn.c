@@ -109,7 +109,7 @@ static void softmax_task(void *context, int worker, int64_t index)
         .before = attn->history[user] - hs_user_rows(attn->users, user),
         .row = attn->users->offset[user] + task->first};
     const int64_t end = r.before + r.end, n_keys = job->padded_n ? attn->history[user] : end;
-    float *bias = (float *)(void *)(attn->scratch + (size_t)worker * attn->each);
+    float *bias = hs_cpu_own(&attn->space, worker);
     float *score = bias + job->score_ld;
     uint16_t *left = (uint16_t *)(void *)(score + job->chunk * job->score_ld);
     hs_pairs_enter(attn->pairs);

@@ -2,7 +2,7 @@
 #ifndef HS_DEVICE_CPU_CPU_TOPK_INT_H
 #define HS_DEVICE_CPU_CPU_TOPK_INT_H
 
-#include "device/cpu/cpu_ops.h"
+#include "device/cpu/cpu_int.h"
 #include "device/cpu/cpu_score.h"
 #include "device/cpu/cpu_topk.h"
 
@@ -30,8 +30,7 @@ typedef struct topk_job {
     hs_scored *best;           /* [n, k], then [n_parts - 1, n, keep] */
     query_state *state;        /* [n_parts, n] */
     _Atomic float *bound;      /* [n]: k scores that are as high or higher have been seen */
-    char *scratch;             /* of worker 0 */
-    size_t each;
+    hs_cpu_space space;
 } topk_job;
 
 /* A thread's room, for `group` queries rounded up to whole blocks. */

@@ -104,16 +104,13 @@ static hstu_status plan_memory(hs_cpu *cpu, topk_job *job, hstu_error *err)
         return hs_fail_nomem(err, SIZE_MAX, "the heaps of top-k");
     best = hs_cpu_round64(best);
     state = hs_cpu_round64(state);
-    shared = best + state + hs_cpu_round64(n * sizeof(float));
-    job->each = make_room(job, NULL, &room);
-    char *scratch = NULL;
-    HS_TRY(hs_cpu_scratch(cpu, &scratch, shared, job->each, err));
-    job->best = (hs_scored *)(void *)scratch;
-    job->state = (query_state *)(void *)(scratch + best);
-    job->bound = (_Atomic float *)(void *)(scratch + best + state);
+    shared = best + state + n * sizeof(float);
+    HS_TRY(hs_cpu_scratch(cpu, &job->space, shared, make_room(job, NULL, &room), err));
+    job->best = (hs_scored *)(void *)job->space.shared;
+    job->state = (query_state *)(void *)(job->space.shared + best);
+    job->bound = (_Atomic float *)(void *)(job->space.shared + best + state);
     for (size_t q = 0; q < n; q++)
         atomic_init(&job->bound[q], -INFINITY);
-    job->scratch = scratch + shared;
     return HSTU_OK;
 }
 
@@ -175,7 +172,7 @@ static void part_task(void *context, int worker, int64_t task)
         .best = heaps_of(job, part, first),
         .state = job->state + part * n + first,
         .keep = part == 0 ? job->k : job->keep};
-    (void)make_room(job, job->scratch + (size_t)worker * job->each, &p.room);
+    (void)make_room(job, hs_cpu_own(&job->space, worker), &p.room);
     hs_topk_run_part(job, &p, begin, end);
     for (int64_t q = first; job->n_parts == 1 && q < first + p.n; q++)
         merge(job, q);
