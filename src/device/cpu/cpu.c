@@ -15,8 +15,7 @@ static void cpu_close(hs_device *dev)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     hs_cpu_pool_close(cpu->pool);
-    hs_free(cpu->shared.memory);
-    hs_free(cpu->own.memory);
+    hs_free(cpu->scratch);
     hs_free(cpu->wide);
     hs_free(cpu);
 }
@@ -82,30 +81,28 @@ static const hs_device_table TABLE = {
 };
 
 /* Of which a worker's part of the scratch memory is a multiple. */
-enum { OWN = 4096 };
-
-static hstu_status grow(char **memory, size_t *held, size_t n, size_t each, hstu_error *err)
-{
-    size_t bytes = 0;
-    char *grown = NULL;
-    if (!hs_mul_size(n, each, &bytes) || (bytes > *held && !(grown = hs_alloc_aligned(bytes, 1))))
-        return hs_fail_nomem(err, bytes, "scratch memory of the device");
-    if (!grown)
-        return HSTU_OK;
-    hs_free(*memory);
-    *memory = grown;
-    *held = bytes;
-    return HSTU_OK;
-}
+enum { OWN_STEP = 4096 };
 
 hstu_status hs_cpu_scratch(hs_cpu *cpu, hs_cpu_space *out, size_t shared, size_t each, hstu_error *err)
 {
-    const size_t n_threads = (size_t)cpu->base.n_threads;
-    if (each > SIZE_MAX - OWN)
+    size_t own = 0, bytes = 0;
+    if (each <= cpu->own_bytes)
+        each = cpu->own_bytes;
+    else if (each > SIZE_MAX - OWN_STEP)
         return hs_fail_nomem(err, SIZE_MAX, "scratch memory of the device");
-    HS_TRY(grow(&cpu->shared.memory, &cpu->shared.bytes, 1, shared, err));
-    HS_TRY(grow(&cpu->own.memory, &cpu->own.bytes, n_threads, (each + OWN - 1) / OWN * OWN, err));
-    *out = (hs_cpu_space){.shared = cpu->shared.memory, .own = cpu->own.memory, .each = cpu->own.bytes / n_threads};
+    each = (each + OWN_STEP - 1) / OWN_STEP * OWN_STEP;
+    if (!hs_mul_size(each, (size_t)cpu->base.n_threads, &own) || !hs_add_size(own, shared, &bytes))
+        return hs_fail_nomem(err, SIZE_MAX, "scratch memory of the device");
+    if (bytes > cpu->scratch_bytes) {
+        char *grown = hs_alloc_aligned(bytes, 1);
+        if (!grown)
+            return hs_fail_nomem(err, bytes, "scratch memory of the device");
+        hs_free(cpu->scratch);
+        cpu->scratch = grown;
+        cpu->scratch_bytes = bytes;
+    }
+    cpu->own_bytes = each;
+    *out = (hs_cpu_space){.own = cpu->scratch, .each = each, .shared = cpu->scratch + own};
     return HSTU_OK;
 }
 

@@ -11,10 +11,9 @@ typedef struct hs_cpu {
     hs_device base;
     const hs_cpu_kernels *kernels;
     hs_cpu_pool *pool;
-    struct {
-        char *memory; /* kept between calls: a steady state allocates nothing */
-        size_t bytes;
-    } shared, own;
+    char *
+        scratch; /* each worker's own part, then what they share; kept between calls: a steady state allocates nothing */
+    size_t scratch_bytes, own_bytes;
     float *wide; /* hs_cpu_widen's, kept too */
     size_t wide_floats;
 } hs_cpu;
