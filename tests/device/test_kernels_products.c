@@ -458,6 +458,20 @@ static void test_silu_range(void **state)
 
 /* ---- linear layers ---------------------------------------------------------------------------------------------- */
 
+/* What act may give for x, before rounding. */
+static void activated(hs_activation act, double x, double *low, double *high)
+{
+    const double y = act == HS_ACT_SILU   ? silu_exact(x)
+                     : act == HS_ACT_GELU ? 0.5 * x * erfc(-x * sqrt(0.5))
+                     : act == HS_ACT_RELU ? fmax(x, 0.0)
+                                          : x;
+    const double error = act == HS_ACT_SILU   ? ldexp(fabs(y), -16) + ldexp(1.0, -100)
+                         : act == HS_ACT_GELU ? ldexp(fabs(y), -15) + ldexp(1.0, -59)
+                                              : 0.0;
+    *low = y - error;
+    *high = y + error;
+}
+
 static void linear_want(const product_case *c, int isa, const hs_pair_linear *l, const hs_mat *add, int64_t r,
     int64_t o, float *low, float *high)
 {
@@ -465,15 +479,10 @@ static void linear_want(const product_case *c, int isa, const hs_pair_linear *l,
     const float z = sum + (l->bias ? l->bias[o] : 0.0f), more = l->residual ? add->data[r * add->ld + o] : 0.0f;
     *low = *high = z;
     if (l->act != HS_ACT_NONE) {
-        const double x = (double)to_bf16(z);
-        const double y = l->act == HS_ACT_SILU   ? silu_exact(x)
-                         : l->act == HS_ACT_RELU ? fmax(x, 0.0)
-                                                 : 0.5 * x * (1.0 + erf(x * sqrt(0.5)));
-        const double error = l->act == HS_ACT_SILU   ? ldexp(fabs(y), -16) + ldexp(1.0, -100)
-                             : l->act == HS_ACT_RELU ? 0.0
-                                                     : (double)FLT_EPSILON * fabs(x);
-        *low = flushed(to_bf16((float)(y - error)));
-        *high = flushed(to_bf16((float)(y + error)));
+        double least = 0, most = 0;
+        activated(l->act, (double)to_bf16(z), &least, &most);
+        *low = flushed(to_bf16((float)least));
+        *high = flushed(to_bf16((float)most));
     }
     *low = to_bf16(*low + more);
     *high = to_bf16(*high + more);
@@ -568,10 +577,62 @@ static void test_which(void **state)
     }
 }
 
+/* Every bfloat16 argument that there is: sums of 0, and a bias. */
+static void activation_range(int isa, hs_activation act)
+{
+    enum { N = 32 };
+    const uint16_t x[HS_PAIR_ROWS * HS_PAIR_STEP] = {0};
+    const uint32_t w[2 * HS_PANEL * HS_PAIR_STEP / 2] = {0};
+    float bias[N];
+    uint16_t out[2 * N]; /* the kernel may ask for the line behind a row */
+    const hs_pair_linear l = {.out = out,
+        .x = x,
+        .w = w,
+        .bias = bias,
+        .ldo = N,
+        .ldx = HS_PAIR_STEP,
+        .panel = HS_PANEL * HS_PAIR_STEP / 2,
+        .rows = 1,
+        .k = HS_PAIR_STEP,
+        .n = N,
+        .act = act};
+    for (int first = 0; first <= UINT16_MAX; first += N) {
+        for (int i = 0; i < N; i++)
+            bias[i] = hs_bf16_to_f32((uint16_t)(first + i));
+        enter(isa)->linear(&l);
+        leave(isa);
+        for (int i = 0; i < N; i++) {
+            const float got = hs_bf16_to_f32(out[i]);
+            double low = 0, high = 0;
+            activated(act, (double)bias[i], &low, &high);
+            if (isnan(bias[i]))
+                assert_true(isnan(got));
+            else if (bias[i] == -INFINITY)
+                assert_true(isnan(got) || fabsf(got) < ldexpf(1.0f, -58));
+            else if (got < flushed(to_bf16((float)low)) || got > flushed(to_bf16((float)high)))
+                fail_msg("%s activation %d of %a is %a, not %a .. %a", hs_cpu_kernels_at(isa)->isa, (int)act,
+                    (double)bias[i], (double)got, low, high);
+        }
+    }
+}
+
+static void test_activation_range(void **state)
+{
+    (void)state;
+    FOR_EACH_ISA(isa)
+    {
+        if (!hs_cpu_kernels_at(isa)->pairs)
+            continue;
+        activation_range(isa, HS_ACT_SILU);
+        activation_range(isa, HS_ACT_GELU);
+        activation_range(isa, HS_ACT_RELU);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_which), cmocka_unit_test(test_products),
         cmocka_unit_test(test_narrow_widen), cmocka_unit_test(test_add_zip), cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_silu_range), cmocka_unit_test(test_linear)};
+        cmocka_unit_test(test_silu_range), cmocka_unit_test(test_linear), cmocka_unit_test(test_activation_range)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,8 +101,8 @@ enum { HS_PAIR_STEP = HS_MAT_BLOCK, HS_PAIR_ROWS = 16, HS_PAIR_TILE = 32 };
 
 /* out[r, o] = act(sum + bias[o]) + residual[r, o], sum as gemm has it of x [rows, k] and a packed weight; rounded as hs_finish_fn
  * does with `bf16`. bias and residual may be NULL; out may be residual.
- * Check: before SiLU's value is rounded it is within 2^-16 of the true one, relatively, + 2^-100 (of -INFINITY it may be NaN);
- * others as in hs_finish_fn. */
+ * Check: before its value is rounded, SiLU is within 2^-16 of the true one, relatively, + 2^-100, and GELU within 2^-15 + 2^-59 (of
+ * -INFINITY both may be NaN, GELU near 0 too); others as in hs_finish_fn. */
 typedef struct hs_pair_linear {
     uint16_t *out;
     const uint16_t *x, *residual;
