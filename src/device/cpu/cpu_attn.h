@@ -55,6 +55,10 @@ hs_gemm hs_attn_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64
 /* The same rows of the output, as its result. */
 hs_gemm hs_attn_sums(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
 
+/* The same of bfloat16 values, in place where they are whole blocks of columns, else copied to `space`
+ * [HS_PAIR_TILE or more rows, hs_mat_half_ld(dqk)] with zeros behind. */
+void hs_attn_half_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head, uint16_t *space, hs_gemm *g);
+
 /* Elements of a left side of at most `rows` rows and k columns. */
 size_t hs_attn_left_elements(int64_t rows, int64_t k);
 /* Where products are of pairs: g's rows of a, k columns, become its left side, in `left`. */

@@ -64,23 +64,6 @@ static size_t cut_space(const pair_job *job, float *memory, pair_space *out)
     return sums + tile + bias + 2 * weights + queries;
 }
 
-/* The queries of a tile as whole blocks of columns. */
-static void set_queries(const pair_job *job, int64_t row, int64_t rows, int64_t head, uint16_t *space, hs_gemm *g)
-{
-    const hs_mat *q = &job->a->q;
-    const int64_t dqk = job->a->kv.shape.dqk, ld = hs_mat_half_ld(dqk);
-    g->left = q->half + row * q->ld + head * dqk;
-    g->lda = q->ld;
-    if (dqk % HS_PAIR_STEP == 0)
-        return;
-    for (int64_t r = 0; r < rows; r++) {
-        memcpy(space + r * ld, g->left + r * q->ld, (size_t)dqk * sizeof *space);
-        memset(space + r * ld + dqk, 0, (size_t)(ld - dqk) * sizeof *space);
-    }
-    g->left = space;
-    g->lda = ld;
-}
-
 /* The product that was due is made. */
 static void settle(const pair_job *job, values_due *due)
 {
@@ -116,7 +99,7 @@ static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row
     uint16_t *const weights = space->due_weights;
     hs_pair_weights w = {
         .ldo = job->weights_ld, .ldb = SEGMENT, .alpha = job->a->alpha, .scores = {.rows = rows, .again = again}};
-    set_queries(job, run->at + row, rows, head, space->queries, &w.scores);
+    hs_attn_half_queries(attn, run->at + row, rows, head, space->queries, &w.scores);
     space->due_weights = space->weights;
     space->weights = weights;
     for (int64_t at = key, next; at < end; at = next) {
@@ -308,8 +291,9 @@ static void cut(pair_job *job, int64_t n_threads)
     const bool alone = n_threads == 1 || hs_attn_alone(attn);
     const int64_t longest = hs_attn_longest(attn);
     set_rows(job, CHUNK);
-    const bool few = !alone && job->n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest;
     job->n_segments = hs_ceil_div_i64(longest, SEGMENT);
+    const bool few =
+        !alone && job->n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest && job->n_segments > 1;
     job->n_slices = few ? job->n_segments : 1;
     job->task_heads = 1;
     job->together = 1;
@@ -317,6 +301,9 @@ static void cut(pair_job *job, int64_t n_threads)
         set_rows(job, job->chunk - HS_PAIR_TILE);
     if (few)
         return;
+    if (!alone && 2 * job->n_runs * n_heads <= n_threads)
+        set_rows(
+            job, HS_PAIR_ROWS); /* half a tile takes more than half of its time, but most threads have nothing to do */
     if (attn->bias && (alone || job->n_runs >= enough))
         job->task_heads = n_heads;
     job->together = n_threads * job->task_heads > n_heads ? n_threads * job->task_heads / n_heads : 1;

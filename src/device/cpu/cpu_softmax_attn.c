@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* Rows of a task: many share what is read of keys and values, as long as their scores fit into the cache beside it, but
- * threads must end together. Multiples of the row tiles 4, 6 and 12; at least a row tile. */
+ * threads must end together. Multiples of the row tiles 4, 6 and 12; at least a row tile, or where not every thread would have a
+ * task, half a tile of pairs. */
 enum { CHUNK_MOST = 96, CHUNK_LEAST = 24, SCORES_MOST = 1 << 18, TASKS_PER_THREAD = 3 };
 
 /* Tokens of a block: keys of which a row tile skips what it does not see; values that stay in the second cache. */
@@ -17,9 +18,15 @@ typedef struct softmax_job {
     hs_attn_job attn;
     float scale;
     int64_t padded_n;
-    bool bf16;
+    bool bf16, half; /* half: q and out hold bfloat16 values, with pairs */
     int64_t score_ld, chunk;
 } softmax_job;
+
+/* A thread's scratch; sums [chunk, dv] of rows that become bfloat16 values. */
+typedef struct softmax_space {
+    float *bias, *score, *sums;
+    uint16_t *left;
+} softmax_space;
 
 /* The scores of the user's row, which is its token `token`, become weights; those of tokens up to `end` that it does
  * not see become 0. n_keys scores are there. */
@@ -52,13 +59,19 @@ typedef struct softmax_rows {
 } softmax_rows;
 
 /* Scores of all rows against n_keys tokens. Row tiles in front of a block do not see it. */
-static void score_rows(const softmax_job *job, const softmax_rows *r, int64_t n_keys, float *score, uint16_t *left)
+static void score_rows(const softmax_job *job, const softmax_rows *r, int64_t n_keys, const softmax_space *space)
 {
     const hs_attn_job *attn = &job->attn;
-    hs_gemm all = hs_attn_queries(attn, r->row, r->end - r->first, r->head);
-    all.c = score;
+    const int64_t rows = r->end - r->first;
+    hs_gemm all = {0};
+    if (job->half) {
+        hs_attn_half_queries(attn, r->row, rows, r->head, space->left, &all);
+    } else {
+        all = hs_attn_queries(attn, r->row, rows, r->head);
+        hs_attn_pack_left(attn, &all, attn->kv->shape.dqk, space->left);
+    }
+    all.c = space->score;
     all.ldc = job->score_ld;
-    hs_attn_pack_left(attn, &all, attn->kv->shape.dqk, left);
     for (int64_t first = 0, stop; first < n_keys; first = stop) {
         const int64_t hidden = job->padded_n ? 0 : first - r->before - r->first;
         const int64_t skip = hidden > 0 ? hidden / attn->row_tile * attn->row_tile : 0;
@@ -74,8 +87,18 @@ static void score_rows(const softmax_job *job, const softmax_rows *r, int64_t n_
     }
 }
 
+/* Where the sums of rows row .. go. */
+static hs_gemm sums_of(
+    const softmax_job *job, const softmax_rows *r, int64_t row, int64_t rows, const softmax_space *space)
+{
+    const int64_t dv = job->attn.kv->shape.dv;
+    if (!job->half)
+        return hs_attn_sums(&job->attn, r->row + row - r->first, rows, r->head);
+    return (hs_gemm){.c = space->sums + (row - r->first) * dv, .ldc = dv, .rows = rows, .n = dv};
+}
+
 /* The values of all rows' tokens by their weights. A block of tokens stays in the cache until every row tile has read it. */
-static void add_values(const softmax_job *job, const softmax_rows *r, const float *score, uint16_t *left)
+static void add_values(const softmax_job *job, const softmax_rows *r, const softmax_space *space)
 {
     const hs_attn_job *attn = &job->attn;
     const int64_t tile = attn->row_tile;
@@ -83,16 +106,51 @@ static void add_values(const softmax_job *job, const softmax_rows *r, const floa
         stop = block_end(job, first, VALUES);
         for (int64_t row = r->first; row < r->end; row += tile) {
             const int64_t rows = hs_min_i64(tile, r->end - row), end = hs_min_i64(stop, r->before + row + rows);
-            hs_gemm sums = hs_attn_sums(attn, r->row + row - r->first, rows, r->head);
+            hs_gemm sums = sums_of(job, r, row, rows, space);
             if (end <= first)
                 continue;
-            sums.a = score + (row - r->first) * job->score_ld + first;
+            sums.a = space->score + (row - r->first) * job->score_ld + first;
             sums.lda = job->score_ld;
             sums.accumulate = first > 0;
-            hs_attn_pack_left(attn, &sums, end - first, left);
+            hs_attn_pack_left(attn, &sums, end - first, space->left);
             hs_attn_add_values(attn, r->user, r->head, first, end, sums);
         }
     }
+}
+
+static void round_sums(const softmax_job *job, const softmax_rows *r, const softmax_space *space)
+{
+    const hs_attn_job *attn = &job->attn;
+    for (int64_t row = r->first; row < r->end; row++) {
+        const hs_gemm sums = sums_of(job, r, row, 1, space);
+        const int64_t at = (r->row + row - r->first) * attn->out.ld + r->head * sums.n;
+        if (job->half)
+            attn->pairs->narrow(attn->out.half + at, sums.c, 1.0f, sums.n);
+        else if (job->bf16)
+            attn->kernels->round_bf16(sums.c, 1.0f, sums.n);
+    }
+}
+
+static size_t sums_floats(const softmax_job *job)
+{
+    return job->half ? (size_t)(job->chunk * job->attn.kv->shape.dv) : 0;
+}
+
+static bool space_floats(const softmax_job *job, size_t *floats)
+{
+    const int64_t dqk = job->attn.kv->shape.dqk, most = job->score_ld > dqk ? job->score_ld : dqk;
+    const size_t left = job->attn.pairs ? hs_attn_left_elements(job->chunk, most) / 2 : 0;
+    return hs_mul_size((size_t)job->score_ld, (size_t)job->chunk + 1, floats) &&
+           hs_add_size(*floats, sums_floats(job) + left, floats);
+}
+
+static softmax_space space_of(const softmax_job *job, int worker)
+{
+    softmax_space space = {.bias = hs_cpu_own(&job->attn.space, worker)};
+    space.score = space.bias + job->score_ld;
+    space.sums = space.score + job->chunk * job->score_ld;
+    space.left = (uint16_t *)(void *)(space.sums + sums_floats(job));
+    return space;
 }
 
 static void softmax_task(void *context, int worker, int64_t index)
@@ -109,19 +167,15 @@ static void softmax_task(void *context, int worker, int64_t index)
         .before = attn->history[user] - hs_user_rows(attn->users, user),
         .row = attn->users->offset[user] + task->first};
     const int64_t end = r.before + r.end, n_keys = job->padded_n ? attn->history[user] : end;
-    float *bias = hs_cpu_own(&attn->space, worker);
-    float *score = bias + job->score_ld;
-    uint16_t *left = (uint16_t *)(void *)(score + job->chunk * job->score_ld);
+    const softmax_space space = space_of(job, worker);
     hs_pairs_enter(attn->pairs);
-    score_rows(job, &r, n_keys, score, left);
+    score_rows(job, &r, n_keys, &space);
     for (int64_t row = r.first; row < r.end; row++)
-        weigh_row(job, score + (row - r.first) * job->score_ld, bias, user, row, r.before + row, n_keys, end);
-    add_values(job, &r, score, left);
+        weigh_row(
+            job, space.score + (row - r.first) * job->score_ld, space.bias, user, row, r.before + row, n_keys, end);
+    add_values(job, &r, &space);
     hs_pairs_leave(attn->pairs);
-    for (int64_t row = 0; job->bf16 && row < r.end - r.first; row++) {
-        const hs_gemm sums = hs_attn_sums(attn, r.row + row, 1, r.head);
-        attn->kernels->round_bf16(sums.c, 1.0f, sums.n);
-    }
+    round_sums(job, &r, &space);
 }
 
 static void choose_chunk(softmax_job *job, int n_threads)
@@ -134,6 +188,8 @@ static void choose_chunk(softmax_job *job, int n_threads)
         chunk /= 2;
     if (chunk < attn->row_tile || hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < want)
         chunk = attn->row_tile;
+    if (attn->pairs && hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < n_threads)
+        chunk = HS_PAIR_ROWS;
     job->chunk = chunk;
 }
 
@@ -148,12 +204,11 @@ static hstu_status softmax_attn(hs_cpu *cpu, const hs_softmax_attn_args *a, hstu
         .scale = a->scale,
         .padded_n = a->padded_n,
         .bf16 = a->bf16,
+        .half = a->q.bf16,
         .score_ld = hs_ceil_div_i64(width, HS_PANEL) * HS_PANEL};
     choose_chunk(&job, cpu->base.n_threads);
-    const int64_t most = width > a->kv.shape.dqk ? width : a->kv.shape.dqk;
     size_t floats = 0;
-    if (!hs_mul_size((size_t)job.score_ld, (size_t)job.chunk + 1, &floats) ||
-        !hs_add_size(floats, job.attn.pairs ? hs_attn_left_elements(job.chunk, most) / 2 : 0, &floats))
+    if (!space_floats(&job, &floats))
         return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
     return hs_attn_run(cpu, &job.attn, job.chunk, floats, a->kv.shape.n_heads, softmax_task, &job, err);
 }
@@ -163,6 +218,8 @@ hstu_status hs_cpu_softmax_attn(hs_device *dev, const hs_softmax_attn_args *a, h
     hs_cpu *cpu = (hs_cpu *)dev;
     const hs_mat mat[] = {a->q, a->out};
     hs_mat wide[2];
+    if (a->bf16 && a->q.bf16 && a->out.bf16 && a->kv.shape.type == HS_BF16 && cpu->kernels->pairs)
+        return softmax_attn(cpu, a, err);
     HS_TRY(hs_cpu_widen(cpu, wide, mat, 2, err));
     hs_softmax_attn_args widened = *a;
     widened.q = wide[0];
