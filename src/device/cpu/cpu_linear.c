@@ -9,15 +9,16 @@
 
 /* One task computes up to ROWS x COLS of the output. What no kernel finishes by itself goes through in strips: the sums of STRIP
  * columns pass through the thread's stack and stay in L1 until the epilogue has read them. ROWS is a multiple of every row tile
- * (4, 6, 12), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 30 us)
- * starting and joining threads costs more than it gives, and of PAIR_ALONE for products of pairs. */
+ * (4, 6, 12), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 8 us)
+ * starting and joining threads costs more than it gives, and of PAIR_ALONE (some 5 us) for products of pairs, which are made of whole
+ * tiles of rows. */
 enum {
     ROWS = 48,
     PAIR_ROWS = 64,
     COLS_MOST = 256,
     STRIP = 64,
-    ALONE = 1 << 20,
-    PAIR_ALONE = 1 << 22,
+    ALONE = 1 << 18,
+    PAIR_ALONE = 1 << 21,
     TASKS_PER_THREAD = 8
 };
 
@@ -304,7 +305,8 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
     double work = 0;
     bool pairs = false;
     for (int64_t i = 0; i < n; i++) {
-        work += (double)a[i].out.rows * (double)a[i].out.cols * (double)a[i].x.cols;
+        const int64_t tile = a[i].x.bf16 ? HS_PAIR_ROWS : 1;
+        work += (double)(hs_ceil_div_i64(a[i].out.rows, tile) * tile) * (double)a[i].out.cols * (double)a[i].x.cols;
         if (!a[i].x.bf16)
             continue;
         if (a[i].w->type != HS_BF16)

@@ -6,11 +6,10 @@
 #include <math.h>
 #include <string.h>
 
-/* An element takes 0.25 ns (a norm in L1) to 0.7 ns (an embedding from memory), a region of 16 threads 2 to 5 us. Below
- * ALONE elements, 4 us of the quickest, threads give less than they cost. A task has about TASK elements: 1 us, a
- * hundred times what taking it costs, and still 17 tasks for each of 16 threads in 2,200 rows of 512, so that one more
- * or less is 6 %. */
-enum { TASK = 1 << 12, ALONE = 1 << 14, SPACES = 3 };
+/* An element takes 0.25 ns (a norm in L1) to 0.7 ns (an embedding from memory), a region of 16 threads 1.5 us, and its results go to
+ * lines that many have read (bench/LOG.md). Below ALONE elements, 4 us of the quickest, threads give less than they cost. A task has
+ * about TASK elements: 1 us, and still 17 tasks for each of 16 threads in 2,200 rows of 512, so that one more or less is 6 %. */
+enum { TASK = 1 << 12, ALONE = 1 << 14, SPACES = 3, LANES = 8 };
 
 typedef struct rows_job {
     const hs_cpu_kernels *kernels;
@@ -203,20 +202,45 @@ hstu_status hs_cpu_gather(hs_device *dev, const hs_gather_args *a, hstu_error *e
     return a->out.cols == 0 ? HSTU_OK : run_rows(dev, &a->out, gather_row, a, err);
 }
 
+/* In LANES sums, for each addition waits for the last one to its own. */
+static double sum_of_squares(const float *x, int64_t n)
+{
+    double sum[LANES] = {0}, all = 0;
+    int64_t c = 0;
+    for (; c + LANES <= n; c += LANES) {
+        for (int i = 0; i < LANES; i++)
+            sum[i] += (double)x[c + i] * (double)x[c + i];
+    }
+    for (; c < n; c++)
+        all += (double)x[c] * (double)x[c];
+    for (int i = 0; i < LANES; i++)
+        all += sum[i];
+    return all;
+}
+
+/* out may be x. */
+static void divide(float *out, const float *x, float by, int64_t n)
+{
+    int64_t c = 0;
+    for (; c + LANES <= n; c += LANES) {
+        float quotient[LANES];
+        for (int i = 0; i < LANES; i++)
+            quotient[i] = x[c + i] / by;
+        memcpy(out + c, quotient, sizeof quotient);
+    }
+    for (; c < n; c++)
+        out[c] = x[c] / by;
+}
+
 static void l2_norm_row(const rows_job *job, int64_t row, float *space)
 {
     const hs_l2_norm_args *a = job->args;
     const float *x = row_in(job, &a->x, row, space + job->width);
     float *out = row_out(&a->out, row, space);
-    double sum = 0;
-    for (int64_t c = 0; c < a->out.cols; c++)
-        sum += (double)x[c] * (double)x[c];
-    float norm = (float)sqrt(sum);
+    float norm = (float)sqrt(sum_of_squares(x, a->out.cols));
     if (a->bf16)
         job->kernels->round_bf16(&norm, 1.0f, 1);
-    const float by = norm < a->eps ? a->eps : norm; /* a NaN norm stays */
-    for (int64_t c = 0; c < a->out.cols; c++)
-        out[c] = x[c] / by;
+    divide(out, x, norm < a->eps ? a->eps : norm, a->out.cols); /* a NaN norm stays */
     row_done(job, &a->out, row, a->bf16, space);
 }
 
