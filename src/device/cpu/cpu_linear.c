@@ -22,11 +22,11 @@ enum {
     TASKS_PER_THREAD = 8
 };
 
-/* What threads fetch. Rows are cut into bands, each for some of the threads, which share out its columns: with B bands each of n
- * threads fetches rows / B rows of x and cols B / n columns of the weight. A row that another thread wrote lately costs
+/* What threads fetch. Rows are cut into bands, each for some of the threads, which share out its columns, those of all layers that read
+ * the same rows: with B bands each of n threads fetches rows / B rows of x and cols B / n columns of the weights. A row that another thread wrote lately costs
  * REMOTE times as much as a column, which all have read before; with a band for each thread rows are its own, for the operations on
- * rows around a layer share them out alike. So 2,154 rows and 2,048 columns are 16 bands for 16 threads, 384 and 4,096 two, 102 and
- * 2,048 one.
+ * rows around a layer share them out alike. So 2,154 rows and 2,048 columns are 8 bands for 16 threads, 384 and 4,096 two, 8,298 and
+ * 2,048 sixteen.
  *   Tasks of float32. A core multiplies and adds 70e9 times a second and reads 5e9 floats from the third cache, so that a row of x or a
  * column of a weight costs as much to fetch as 14 results of it to compute. A thread keeps its band of x in its second cache, if
  * it fits, and takes columns a strip at a time, of neighbouring tasks: then small tasks fetch no more than large ones and end
@@ -115,7 +115,7 @@ typedef struct linear_job {
     const hs_cpu_kernels *kernels;
     const hs_linear_args *a; /* [n] */
     int64_t n, rows, cols;   /* the last two of a task */
-    int64_t *bands;          /* [n] */
+    int64_t bands;           /* of rows */
     read_last *last;         /* [n_threads] */
 } linear_job;
 
@@ -203,46 +203,59 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
     job->last[worker].columns = w;
 }
 
-static int64_t n_tasks(const linear_job *job, int64_t i)
+static int64_t row_tasks(const linear_job *job, int64_t i)
 {
-    return hs_ceil_div_i64(job->a[i].out.rows, job->rows) * hs_ceil_div_i64(job->a[i].out.cols, job->cols);
+    return hs_ceil_div_i64(job->a[i].out.rows, job->rows);
 }
 
-static int64_t n_all_tasks(const linear_job *job)
+static int64_t col_tasks(const linear_job *job, int64_t i)
+{
+    return hs_ceil_div_i64(job->a[i].out.cols, job->cols);
+}
+
+static int64_t n_tasks(const linear_job *job)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < job->n; i++)
-        n += n_tasks(job, i);
+        n += row_tasks(job, i) * col_tasks(job, i);
     return n;
 }
 
-/* Rows and columns of a layer's task. In a band neighbours share a weight's columns. */
-static region region_of(const linear_job *job, int64_t i, int64_t task)
+/* The first of a layer's row tasks in a band. */
+static int64_t band_first(const linear_job *job, int64_t i, int64_t band)
 {
-    const hs_mat *out = &job->a[i].out;
-    const int64_t row_tasks = hs_ceil_div_i64(out->rows, job->rows), col_tasks = hs_ceil_div_i64(out->cols, job->cols);
-    int64_t first = 0, end = row_tasks / job->bands[i]; /* of a band, row tasks */
-    for (int64_t band = 2; task >= (end - first) * col_tasks; band++) {
-        task -= (end - first) * col_tasks;
-        first = end;
-        end = row_tasks * band / job->bands[i];
+    return row_tasks(job, i) * band / job->bands;
+}
+
+static int64_t band_rows(const linear_job *job, int64_t i, int64_t band)
+{
+    return band_first(job, i, band + 1) - band_first(job, i, band);
+}
+
+/* Layer, rows and columns of a task. A band holds the tasks of all layers, and neighbours share a weight's columns. */
+static region region_of(const linear_job *job, int64_t task, int64_t *layer)
+{
+    int64_t i = 0, band = 0;
+    for (int64_t n = 0; n = band_rows(job, i, band) * col_tasks(job, i), task >= n;) {
+        task -= n;
+        i = i + 1 < job->n ? i + 1 : 0;
+        band += i == 0;
     }
-    region at = {.row = (first + task % (end - first)) * job->rows, .col = task / (end - first) * job->cols};
+    const hs_mat *out = &job->a[i].out;
+    const int64_t rows = band_rows(job, i, band);
+    region at = {.row = (band_first(job, i, band) + task % rows) * job->rows, .col = task / rows * job->cols};
     at.rows = hs_min_i64(job->rows, out->rows - at.row);
     at.cols = hs_min_i64(job->cols, out->cols - at.col);
+    *layer = i;
     return at;
 }
 
 static void linear_task(void *context, int worker, int64_t task)
 {
     const linear_job *job = context;
-    int64_t i = 0;
-    for (int64_t n = n_tasks(job, i); task >= n; n = n_tasks(job, i)) {
-        task -= n;
-        i++;
-    }
-    const hs_linear_args *a = &job->a[i];
-    region at = region_of(job, i, task);
+    int64_t layer = 0;
+    region at = region_of(job, task, &layer);
+    const hs_linear_args *a = &job->a[layer];
     const int64_t end = at.col + at.cols;
     const hs_pair_kernels *pairs = a->x.bf16 ? job->kernels->pairs : NULL;
     hs_pairs_enter(pairs);
@@ -255,19 +268,25 @@ static void linear_task(void *context, int worker, int64_t task)
     hs_pairs_leave(pairs);
 }
 
-/* What each thread fetches of a layer, in columns. */
-static double fetched(const hs_mat *out, int64_t bands, int64_t n_threads)
+/* What each thread fetches, in columns. */
+static double fetched(const linear_job *job, int64_t bands, int64_t n_threads)
 {
-    const double rows = bands == n_threads ? 0 : (double)out->rows * REMOTE / (double)bands;
-    return rows + (double)out->cols * (double)bands / (double)n_threads;
+    double rows = 0, results = 0;
+    for (int64_t i = 0; i < job->n; i++) {
+        const hs_mat *out = &job->a[i].out;
+        rows = (double)out->rows > rows ? (double)out->rows : rows;
+        results += (double)out->rows * (double)out->cols;
+    }
+    return (bands == n_threads ? 0 : rows * REMOTE / (double)bands) +
+           (rows > 0 ? results / rows : 0) * (double)bands / (double)n_threads;
 }
 
-static int64_t best_bands(const hs_mat *out, int64_t n_threads)
+static int64_t best_bands(const linear_job *job, int64_t n_threads)
 {
     int64_t best = 1;
     for (int64_t bands = 1; bands < n_threads;) {
         bands = hs_min_i64(2 * bands, n_threads);
-        if (fetched(out, bands, n_threads) < fetched(out, best, n_threads))
+        if (fetched(job, bands, n_threads) < fetched(job, best, n_threads))
             best = bands;
     }
     return best;
@@ -279,13 +298,13 @@ static void cut(linear_job *job, int64_t n_threads)
     int64_t x = 0, k = 0;
     for (int64_t i = 0; i < job->n; i++) {
         const hs_mat *m = &job->a[i].x;
-        const int64_t band = m->rows * m->cols / job->bands[i];
+        const int64_t band = m->rows * m->cols / job->bands;
         x = band > x ? band : x;
         k = m->cols > k ? m->cols : k;
     }
-    while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || n_all_tasks(job) < n_threads * ENOUGH))
+    while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || n_tasks(job) < n_threads * ENOUGH))
         job->cols /= 2;
-    while (job->rows > ROWS_LEAST && n_all_tasks(job) < n_threads * ENOUGH)
+    while (job->rows > ROWS_LEAST && n_tasks(job) < n_threads * ENOUGH)
         job->rows /= 2;
 }
 
@@ -293,7 +312,7 @@ static void cut(linear_job *job, int64_t n_threads)
 static void cut_pairs(linear_job *job, int64_t n_threads)
 {
     job->rows = PAIR_ROWS;
-    while (job->cols > STRIP && n_all_tasks(job) < n_threads * TASKS_PER_THREAD)
+    while (job->cols > STRIP && n_tasks(job) < n_threads * TASKS_PER_THREAD)
         job->cols /= 2;
 }
 
@@ -316,20 +335,18 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
     }
     hs_cpu_space space;
     const size_t last = (size_t)n_threads * sizeof *job.last;
-    HS_TRY(hs_cpu_scratch(cpu, &space, last + (size_t)n * sizeof *job.bands, 0, err));
+    HS_TRY(hs_cpu_scratch(cpu, &space, last, 0, err));
     job.last = memset(space.shared, 0, last);
-    job.bands = (int64_t *)(void *)(space.shared + last);
-    for (int64_t i = 0; i < n; i++)
-        job.bands[i] = best_bands(&a[i].out, n_threads);
+    job.bands = best_bands(&job, n_threads);
     if (pairs)
         cut_pairs(&job, n_threads);
     else
         cut(&job, n_threads);
     if (work < (pairs ? PAIR_ALONE : ALONE)) {
-        for (int64_t task = 0; task < n_all_tasks(&job); task++)
+        for (int64_t task = 0; task < n_tasks(&job); task++)
             linear_task(&job, 0, task);
     } else {
-        hs_cpu_pool_run_near(cpu->pool, n_all_tasks(&job), linear_task, &job);
+        hs_cpu_pool_run_near(cpu->pool, n_tasks(&job), linear_task, &job);
     }
     return HSTU_OK;
 }
