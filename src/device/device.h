@@ -59,6 +59,17 @@ typedef struct hs_norm_gate_args {
     bool bf16;
 } hs_norm_gate_args;
 
+/* Stores keys and values: row r of user b's `n_rows[b]` first rows in k and v becomes token position[b] + r of its pages.
+ * Rounded to the pages' type. Of a pair whose even token is written last, the odd one becomes 0: what no token fills
+ * stays finite. k [rows, n_heads * dqk], v [rows, n_heads * dv], head-major columns. */
+typedef struct hs_kv_write_args {
+    hs_kv_view kv;
+    hs_mat k, v;
+    hs_jagged users;
+    const int64_t *n_rows;   /* [n_users], or NULL: all rows */
+    const int64_t *position; /* [n_users], or NULL: 0 */
+} hs_kv_write_args;
+
 /* out = act(x @ w + bias) + residual. x [rows, in], w packed from [in, n], bias [n] or NULL, residual [rows, n] or data
  * NULL. out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending
  * over `in` (with bf16 also chains of an instruction set's own), so that a row's result does not depend on the other rows.
@@ -72,18 +83,9 @@ typedef struct hs_linear_args {
     hs_activation act;
     hs_mat residual;
     bool bf16;
+    const hs_kv_write_args
+        *stored; /* a hint: out is k or v of this later call, whose pages a device may make ready; or NULL */
 } hs_linear_args;
-
-/* Stores keys and values: row r of user b's `n_rows[b]` first rows in k and v becomes token position[b] + r of its pages.
- * Rounded to the pages' type. Of a pair whose even token is written last, the odd one becomes 0: what no token fills
- * stays finite. k [rows, n_heads * dqk], v [rows, n_heads * dv], head-major columns. */
-typedef struct hs_kv_write_args {
-    hs_kv_view kv;
-    hs_mat k, v;
-    hs_jagged users;
-    const int64_t *n_rows;   /* [n_users], or NULL: all rows */
-    const int64_t *position; /* [n_users], or NULL: 0 */
-} hs_kv_write_args;
 
 /* The relative bias of research HSTU (Meta generative-recommenders, research/modeling/sequential/hstu.py):
  *   bias[i, j] = position_w[n - 1 + j - i] + time_w[bucket of user b at (i, j)].

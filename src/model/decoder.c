@@ -30,8 +30,10 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, hs_ma
 {
     const hs_decoder_layer *w = &pass->model->weight.decoder[l];
     const hs_mat q = hs_mat_rows(s->q, 0, rows.rows);
-    const hs_linear_args three[] = {plain(pass, s->k, x, w->k, w->k_bias), plain(pass, s->v, x, w->v, w->v_bias),
+    const hs_kv_write_args stored = hs_pass_stored(pass, l, s->k, s->v);
+    hs_linear_args three[] = {plain(pass, s->k, x, w->k, w->k_bias), plain(pass, s->v, x, w->v, w->v_bias),
         plain(pass, q, rows, w->q, w->q_bias)};
+    three[0].stored = three[1].stored = &stored;
     HS_TRY(hs_op_linears(pass->dev, three, 3, err));
     HS_TRY(hs_pass_trace(pass, l, "q", q, err));
     HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));

@@ -59,12 +59,16 @@ hstu_status hs_pass_newest(const hs_pass *pass, hs_mat out, hs_mat x, hstu_error
     return hs_op_gather(pass->dev, &(hs_gather_args){.out = out, .x = x, .row = row}, err);
 }
 
+hs_kv_write_args hs_pass_stored(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v)
+{
+    return (hs_kv_write_args){
+        .kv = hs_pages_view(&pass->pages, l), .k = k, .v = v, .users = pass->users, .position = pass->reused};
+}
+
 hstu_status hs_pass_keep(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v, hstu_error *err)
 {
-    return hs_op_kv_write(pass->dev,
-        &(hs_kv_write_args){
-            .kv = hs_pages_view(&pass->pages, l), .k = k, .v = v, .users = pass->users, .position = pass->reused},
-        err);
+    const hs_kv_write_args stored = hs_pass_stored(pass, l, k, v);
+    return hs_op_kv_write(pass->dev, &stored, err);
 }
 
 /* Which rows are computed, and where their keys and values go. */

@@ -81,7 +81,8 @@ hstu_status hs_pass_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu_erro
 bool hs_pass_narrows(const hs_pass *pass, int64_t l);
 /* The users' newest rows of x [rows, ...]. */
 hstu_status hs_pass_newest(const hs_pass *pass, hs_mat out, hs_mat x, hstu_error *err);
-/* Stores the keys and values of the pass's rows for layer l. */
+/* How the keys and values of the pass's rows are stored for layer l; and stores them. */
+hs_kv_write_args hs_pass_stored(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v);
 hstu_status hs_pass_keep(const hs_pass *pass, int64_t l, hs_mat k, hs_mat v, hstu_error *err);
 /* Shows a stage of layer `layer`, or with -1 of the whole pass. */
 hstu_status hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m, hstu_error *err);

@@ -123,7 +123,9 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const
     const hs_activation act = pass->model->config.linear_activation == HS_LINEAR_SILU ? HS_ACT_SILU : HS_ACT_NONE;
     hs_linear_args four[] = {{.out = s->v, .x = s->normed, .w = w->v}, {.out = s->k, .x = s->normed, .w = w->k},
         {.out = u, .x = rows->normed, .w = w->u}, {.out = q, .x = rows->normed, .w = w->q}};
+    const hs_kv_write_args stored = hs_pass_stored(pass, l, s->k, s->v);
     for (int i = 0; i < 4; i++) {
+        four[i].stored = i < 2 ? &stored : NULL;
         four[i].act = act;
         four[i].bf16 = pass->model->bf16;
     }

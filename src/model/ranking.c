@@ -80,15 +80,27 @@ static hs_linear_args projection(const hs_pass *pass, const hs_ranking_layer *la
         .bf16 = pass->model->bf16};
 }
 
+/* How the keys and values of the histories' rows are stored. */
+static hs_kv_write_args stored_history(const hs_ranking_request *r, const space *s, const hs_kv_view *kv)
+{
+    return (hs_kv_write_args){.kv = *kv,
+        .k = hs_mat_rows(s->k, 0, s->tokens.n_history),
+        .v = hs_mat_rows(s->v, 0, s->tokens.n_history),
+        .users = {.n_users = r->n_users, .offset = s->tokens.history_offset},
+        .position = r->reused};
+}
+
 /* Keys and values of every row, queries and gates of those from `from` on. */
-static hstu_status project(const hs_pass *pass, int64_t l, const space *s, int64_t from, hstu_error *err)
+static hstu_status project(
+    const hs_pass *pass, int64_t l, const space *s, int64_t from, const hs_kv_write_args *stored, hstu_error *err)
 {
     const hs_ranking_layer *w = &pass->model->weight.ranking[l];
     const int64_t n = s->x.rows - from;
     const hs_mat normed = hs_mat_rows(s->normed, from, n);
     const hs_mat u = hs_mat_rows(s->u, from, n), q = hs_mat_rows(s->q, from, n);
-    const hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
+    hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
         projection(pass, w, 0, normed, u), projection(pass, w, 2, normed, q)};
+    four[0].stored = four[1].stored = stored;
     HS_TRY(hs_op_linears(pass->dev, four, n > 0 ? 4 : 2, err));
     HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
     HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));
@@ -156,20 +168,6 @@ static hstu_status finish_layer(const hs_pass *pass, int64_t l, const hs_ranking
     return HSTU_OK;
 }
 
-static hstu_status keep_history(
-    const hs_pass *pass, const hs_ranking_request *r, const space *s, const hs_kv_view *kv, hstu_error *err)
-{
-    if (s->tokens.n_history == 0)
-        return HSTU_OK;
-    return hs_op_kv_write(pass->dev,
-        &(hs_kv_write_args){.kv = *kv,
-            .k = hs_mat_rows(s->k, 0, s->tokens.n_history),
-            .v = hs_mat_rows(s->v, 0, s->tokens.n_history),
-            .users = {.n_users = r->n_users, .offset = s->tokens.history_offset},
-            .position = r->reused},
-        err);
-}
-
 /* Of the histories' rows the last layer needs keys and values alone. */
 static hstu_status run_layer(
     const hs_pass *pass, int64_t l, const hs_ranking_request *r, const space *s, hstu_error *err)
@@ -178,6 +176,7 @@ static hstu_status run_layer(
     const hs_ranking_layer *w = &pass->model->weight.ranking[l];
     const int64_t from = l + 1 == c->num_blocks && !pass->trace ? s->tokens.n_history : 0;
     const hs_kv_view kv = hs_pages_view(&pass->pages, l);
+    const hs_kv_write_args stored = stored_history(r, s, &kv);
 
     HS_TRY(hs_op_layer_norm(pass->dev,
         &(hs_layer_norm_args){.out = s->normed,
@@ -188,8 +187,9 @@ static hstu_status run_layer(
             .bf16 = pass->model->bf16},
         err));
     HS_TRY(hs_pass_trace(pass, l, "normed", s->normed, err));
-    HS_TRY(project(pass, l, s, from, err));
-    HS_TRY(keep_history(pass, r, s, &kv, err));
+    HS_TRY(project(pass, l, s, from, &stored, err));
+    if (s->tokens.n_history > 0)
+        HS_TRY(hs_op_kv_write(pass->dev, &stored, err));
     return from < s->x.rows ? finish_layer(pass, l, r, s, from, &kv, err) : HSTU_OK;
 }
 

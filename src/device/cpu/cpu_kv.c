@@ -55,6 +55,33 @@ static int64_t list_pieces(const hs_kv_write_args *a, kv_piece *pieces)
     return count;
 }
 
+hs_pair_claim hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col)
+{
+    const hs_kv_shape *s = &a->kv.shape;
+    const bool keys = out->data == a->k.data;
+    const int64_t width = keys ? s->dqk : s->dv, head = col / width;
+    hs_pair_claim claim = {.rows = 0};
+    if (s->type != HS_BF16 || (!keys && out->data != a->v.data) || width % HS_PAIR_STEP ||
+        out->cols != s->n_heads * width)
+        return claim;
+    for (int64_t b = 0; b < a->users.n_users; b++) {
+        const int64_t in = row - a->users.offset[b], token = in + (a->position ? a->position[b] : 0);
+        if (in < 0 || in >= written_rows(a, b))
+            continue;
+        char *page = a->kv.page[a->kv.first_page[b] + token / s->page_tokens];
+        claim.place = token % s->page_tokens;
+        claim.rows = hs_min_i64(written_rows(a, b) - in, s->page_tokens - claim.place);
+        claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
+        claim.col = col % width;
+        claim.width = width;
+        claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
+        claim.group_bits = keys ? 4 : 1; /* a panel, or a pair */
+        claim.group_bytes = width * (int64_t)sizeof(uint16_t) << claim.group_bits;
+        claim.col_bytes = claim.group_bytes / width;
+    }
+    return claim;
+}
+
 /* Element `at` of a row; of a matrix of bfloat16 values, half of a word. */
 static const void *row_of(const hs_mat *m, int64_t row, int64_t at)
 {

@@ -185,7 +185,7 @@ static bool is_whole(const hs_linear_args *a)
 static void linear_whole(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
 {
     const uint32_t *w = pairs_of(a->w, at->col);
-    const hs_pair_linear l = {.out = a->out.half + at->row * a->out.ld + at->col,
+    hs_pair_linear l = {.out = a->out.half + at->row * a->out.ld + at->col,
         .x = a->x.half + at->row * a->x.ld,
         .residual = a->residual.data ? a->residual.half + at->row * a->residual.ld + at->col : NULL,
         .w = w,
@@ -199,6 +199,8 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
         .n = at->cols,
         .act = a->act,
         .again = job->last[worker].columns == w};
+    if (a->stored)
+        l.claim = hs_cpu_kv_claim(a->stored, &a->out, at->row, at->col);
     job->kernels->pairs->linear(&l);
     job->last[worker].columns = w;
 }

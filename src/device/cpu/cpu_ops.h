@@ -99,6 +99,30 @@ typedef void hs_silu_fn(const hs_silu_tile *t);
  * blocks: HS_PAIR_STEP columns, and rows up to a multiple of HS_PAIR_ROWS. */
 enum { HS_PAIR_STEP = HS_MAT_BLOCK, HS_PAIR_ROWS = 16, HS_PAIR_TILE = 32 };
 
+/* Lines of pages (device/kv.h) that a layer's results will be moved to: one for each row and HS_PAIR_STEP columns. To write a line that
+ * many cores have read takes long, so who computes the results asks for it in advance. */
+typedef struct hs_pair_claim {
+    char *at;      /* of the head that holds the layer's first column, on the page that holds its first row's token */
+    int64_t rows;  /* how many of the first rows are to lie on this page; 0: there is nothing to ask for */
+    int64_t place; /* of the first row's token */
+    int64_t col, width, head_bytes; /* the first column in its head; columns of a head; from one head to the next */
+    int64_t col_bytes, group_bytes; /* from a column to the next; from a group of tokens to the next */
+    int group_bits;                 /* a group holds 2^group_bits tokens */
+} hs_pair_claim;
+
+/* Where the lines of HS_PAIR_STEP columns from col on begin, and among them that of a row < rows. */
+static inline char *hs_claim_columns(const hs_pair_claim *c, int64_t col)
+{
+    const int64_t at = c->col + col;
+    return c->at + at / c->width * c->head_bytes + at % c->width * c->col_bytes;
+}
+
+static inline char *hs_claim_line(const hs_pair_claim *c, char *columns, int64_t row)
+{
+    const int64_t place = c->place + row, lane = place & ((1 << c->group_bits) - 1);
+    return columns + (place >> c->group_bits) * c->group_bytes + lane * 64;
+}
+
 /* out[r, o] = act(sum + bias[o]) + residual[r, o], sum as gemm has it of x [rows, k] and a packed weight; rounded as hs_finish_fn
  * does with `bf16`. bias and residual may be NULL; out may be residual.
  * Check: before its value is rounded, SiLU is within 2^-16 of the true one, relatively, + 2^-100, and GELU within 2^-15 + 2^-59 (of
@@ -112,6 +136,7 @@ typedef struct hs_pair_linear {
     int64_t rows, k, n;
     hs_activation act;
     bool again; /* the thread read these columns of the weight a moment ago: a hint */
+    hs_pair_claim claim;
 } hs_pair_linear;
 
 /* Weights of attention: of scores->rows <= HS_PAIR_TILE rows for scores->n tokens, whose keys are the right side of `scores`,

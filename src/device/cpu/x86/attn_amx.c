@@ -35,7 +35,7 @@ static void next_scores(const hs_pair_weights *w, hs_gemm_columns *cols, hs_pipe
         .n_rows = g->rows,
         .n_cols = n > TILE ? SIDE : TILE}; /* panels are whole */
     hs_block_piped(&s, p, finish_inline);
-    hs_pipe_push(p, 0, cols->col, g->rows, !w->bias && cols->col + SIDE <= least);
+    hs_pipe_push(p, 0, cols->col, g->rows, !w->bias && cols->col + SIDE <= least, NULL);
     hs_gemm_next_columns(g, cols, n);
 }
 

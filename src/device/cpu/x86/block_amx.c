@@ -51,13 +51,14 @@ float *hs_pipe_place(hs_pipe *p)
     return p->sum[free_place(p)][0];
 }
 
-void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole)
+void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole, char *claim)
 {
     hs_pipe_block *block = &p->block[free_place(p)];
     block->row = row;
     block->col = col;
     block->n_rows = n_rows;
     block->whole = whole;
+    block->claim = claim;
     p->count++;
     look(p);
 }

@@ -14,6 +14,7 @@ enum { HS_PIPE_MOST = 4 };
 typedef struct hs_pipe_block {
     int64_t row, col, n_rows;
     bool whole;
+    char *claim; /* for the owner's use */
 } hs_pipe_block;
 
 /* Turns row r of a block of sums into values. `whole`, a literal: as the block says. */
@@ -38,7 +39,7 @@ int hs_pipe_each(int64_t rows, int64_t steps);
 /* Memory for the sums of the next block; in a full pipe the oldest one is finished first. */
 float *hs_pipe_place(hs_pipe *p);
 /* The sums of the next block are in their place. */
-void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole);
+void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole, char *claim);
 /* Finishes up to n rows. */
 void hs_pipe_finish_rows(hs_pipe *p, int64_t n);
 /* The oldest block is finished. */

@@ -7,7 +7,11 @@
 HS_INLINE void finish_inline(
     const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
 {
-    hs_linear_row(task, block->row + r, block->col, sum, whole);
+    const hs_pair_linear *l = task;
+    const int64_t row = block->row + r;
+    hs_linear_row(l, row, block->col, sum, whole);
+    if (row < l->claim.rows)
+        hs_claim(hs_claim_line(&l->claim, block->claim, row));
 }
 
 static void finish(const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
@@ -36,7 +40,8 @@ void hs_linear_pairs_amx(const hs_pair_linear *l)
             s.n_cols = l->n - cols.col > TILE ? SIDE : TILE; /* panels are whole */
             s.c = (char *)hs_pipe_place(&p);
             hs_block_piped(&s, &p, finish_inline);
-            hs_pipe_push(&p, row, cols.col, s.n_rows, l->n - cols.col >= SIDE);
+            hs_pipe_push(&p, row, cols.col, s.n_rows, l->n - cols.col >= SIDE,
+                l->claim.rows ? hs_claim_columns(&l->claim, cols.col) : NULL);
         }
     }
     hs_pipe_finish_rows(&p, INT64_MAX);
