@@ -322,6 +322,13 @@ static void test_scale_and_above(void **state)
                 want.data[j] += product;
             }
             mat_check_same_bits(&x, &want, "scale and add");
+            k->divide(by.data, x.data, 0.37f, n);
+            k->divide(x.data, x.data, -3.1f, n);
+            for (int64_t j = 0; j < n; j++) {
+                assert_true(by.data[j] == want.data[j] / 0.37f);
+                want.data[j] /= -3.1f;
+            }
+            mat_check_same_bits(&x, &want, "divide in place");
             const float t = x.data[n / 2];
             x.data[n / 3] = n > 2 ? NAN : x.data[n / 3];
             for (int or_equal = 0; or_equal < 2; or_equal++) {

@@ -226,6 +226,9 @@ typedef void hs_half_norm_fn(const hs_half_norm *a);
 /* x[j] = x[j] * by[j] + add[j], two roundings; by and add may each be NULL. */
 typedef void hs_scale_fn(float *x, const float *by, const float *add, int64_t n);
 
+/* out[j] = x[j] / by, j < n; out may be x. Equal in every instruction set. */
+typedef void hs_divide_fn(float *out, const float *x, float by, int64_t n);
+
 /* Bit j of mask [ceil(n / 64)] = x[j] > t, or with `or_equal` x[j] >= t; false for NaN; bits past n are 0. */
 typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal);
 

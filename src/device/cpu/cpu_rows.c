@@ -218,20 +218,6 @@ static double sum_of_squares(const float *x, int64_t n)
     return all;
 }
 
-/* out may be x. */
-static void divide(float *out, const float *x, float by, int64_t n)
-{
-    int64_t c = 0;
-    for (; c + LANES <= n; c += LANES) {
-        float quotient[LANES];
-        for (int i = 0; i < LANES; i++)
-            quotient[i] = x[c + i] / by;
-        memcpy(out + c, quotient, sizeof quotient);
-    }
-    for (; c < n; c++)
-        out[c] = x[c] / by;
-}
-
 static void l2_norm_row(const rows_job *job, int64_t row, float *space)
 {
     const hs_l2_norm_args *a = job->args;
@@ -240,7 +226,7 @@ static void l2_norm_row(const rows_job *job, int64_t row, float *space)
     float norm = (float)sqrt(sum_of_squares(x, a->out.cols));
     if (a->bf16)
         job->kernels->round_bf16(&norm, 1.0f, 1);
-    divide(out, x, norm < a->eps ? a->eps : norm, a->out.cols); /* a NaN norm stays */
+    job->kernels->divide(out, x, norm < a->eps ? a->eps : norm, a->out.cols); /* a NaN norm stays */
     row_done(job, &a->out, row, a->bf16, space);
 }
 

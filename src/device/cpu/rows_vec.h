@@ -327,6 +327,12 @@ static inline void v_norm_gate(
         v_norm_gate_row(out, u, o, n, NULL, NULL, affine->eps, false);
 }
 
+static inline void v_divide_row(float *out, const float *x, float by, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += V_LANES)
+        v_store(out + j, v_div(v_load(x + j, n - j), v_set(by)), n - j);
+}
+
 static inline void v_scale_row(float *x, const float *by, const float *add, int64_t n)
 {
     for (int64_t j = 0; j < n; j += V_LANES) {

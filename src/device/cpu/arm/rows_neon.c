@@ -55,6 +55,11 @@ void hs_scale_neon(float *x, const float *by, const float *add, int64_t n)
     v_scale_row(x, by, add, n);
 }
 
+void hs_divide_neon(float *out, const float *x, float by, int64_t n)
+{
+    v_divide_row(out, x, by, n);
+}
+
 void hs_above_neon(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)
 {
     v_above_row(mask, x, n, t, or_equal);

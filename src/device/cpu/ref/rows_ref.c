@@ -163,6 +163,12 @@ void hs_scale_ref(float *x, const float *by, const float *add, int64_t n)
     }
 }
 
+void hs_divide_ref(float *out, const float *x, float by, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++)
+        out[j] = x[j] / by;
+}
+
 void hs_above_ref(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal)
 {
     memset(mask, 0, (size_t)((n + 63) / 64) * sizeof *mask);
