@@ -100,7 +100,7 @@ static hstu_status project(
     const hs_mat u = hs_mat_rows(s->u, from, n), q = hs_mat_rows(s->q, from, n);
     hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
         projection(pass, w, 0, normed, u), projection(pass, w, 2, normed, q)};
-    four[0].stored = four[1].stored = stored;
+    four[0].stored = four[1].stored = stored->k.rows > 0 ? stored : NULL;
     HS_TRY(hs_op_linears(pass->dev, four, n > 0 ? 4 : 2, err));
     HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
     HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));

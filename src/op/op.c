@@ -124,8 +124,11 @@ static hstu_status check_linear(hs_device *dev, const hs_linear_args *a, hstu_er
 hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
     HS_TRY(hs_op_check_range("linear", "the number of layers", n, 1, HS_LINEAR_MOST, err));
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         HS_TRY(check_linear(dev, &a[i], err));
+        if (a[i].stored && (i == 0 || a[i].stored != a[i - 1].stored))
+            HS_TRY(hs_op_check_kv_write("linear", a[i].stored, err));
+    }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
             if (j == i)

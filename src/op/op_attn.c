@@ -51,9 +51,8 @@ static hstu_status check_pages(
     return HSTU_OK;
 }
 
-hstu_status hs_op_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err)
+hstu_status hs_op_check_kv_write(const char *op, const hs_kv_write_args *a, hstu_error *err)
 {
-    const char *op = "kv_write";
     const hs_kv_shape *s = &a->kv.shape;
     HS_TRY(check_shape(op, s, err));
     HS_TRY(hs_op_check_mat(op, "k", &a->k, -1, s->n_heads * s->dqk, err));
@@ -66,6 +65,12 @@ hstu_status hs_op_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error
         HS_TRY(hs_op_check_range(op, "a user's position", position, 0, HS_OP_MAX_ELEMENTS, err));
         HS_TRY(check_pages(op, &a->kv, b, position, position + rows, err));
     }
+    return HSTU_OK;
+}
+
+hstu_status hs_op_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err)
+{
+    HS_TRY(hs_op_check_kv_write("kv_write", a, err));
     HS_OP_CALL(dev, kv_write, a);
 }
 

@@ -14,6 +14,8 @@ hstu_status hs_op_check_mat(
 hstu_status hs_op_check_pointer(const char *op, const char *what, const void *p, int64_t n, hstu_error *err);
 /* Offsets begin at 0, never fall, and end at `rows`. */
 hstu_status hs_op_check_users(const char *op, const hs_jagged *users, int64_t rows, hstu_error *err);
+/* All that kv_write asks of its arguments. */
+hstu_status hs_op_check_kv_write(const char *op, const hs_kv_write_args *a, hstu_error *err);
 /* low <= value <= high. */
 hstu_status hs_op_check_range(
     const char *op, const char *what, int64_t value, int64_t low, int64_t high, hstu_error *err);

@@ -55,6 +55,8 @@ static void test_pack_and_linear(void **state)
     REFUSES(linear, good, x.residual = hs_mat_of(out + 1, 2, 2), "out and residual overlap");
     REFUSES(linear, good, x.residual = hs_mat_cols(hs_mat_of(out, 2, 3), 0, 2), "out and residual overlap");
 
+    const hs_kv_write_args stored = {.k = good.out, .v = good.out};
+    REFUSES(linear, good, x.stored = &stored, "the pages' type must be fp32 or bf16, but is number 0");
     hs_linear_args slices = good; /* columns 0 .. 2 and 3 .. 4 of one matrix */
     slices.x = hs_mat_cols(hs_mat_of(all, 2, 5), 0, 3);
     slices.out = hs_mat_cols(hs_mat_of(all, 2, 5), 3, 2);

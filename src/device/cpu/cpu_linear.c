@@ -22,11 +22,11 @@ enum {
     TASKS_PER_THREAD = 8
 };
 
-/* What threads fetch. Rows are cut into bands, each for some of the threads, which share out its columns, those of all layers that read
- * the same rows: with B bands each of n threads fetches rows / B rows of x and cols B / n columns of the weights. A row that another thread wrote lately costs
- * REMOTE times as much as a column, which all have read before; with a band for each thread rows are its own, for the operations on
- * rows around a layer share them out alike. So 2,154 rows and 2,048 columns are 8 bands for 16 threads, 384 and 4,096 two, 8,298 and
- * 2,048 sixteen.
+/* What threads fetch. Rows are cut into bands, each for some of the threads, which share out its columns, those of all layers of a
+ * call: with B bands each of n threads fetches rows / B rows of x and cols B / n columns of the weights. A row that another thread
+ * wrote lately costs REMOTE times as much as a column, which all have read before; with a band for each thread rows are its own, for
+ * the operations on rows around a layer share them out alike. So 2,154 rows and 2,048 columns are 8 bands for 16 threads, 384 and
+ * 4,096 two, 8,298 and 2,048 sixteen.
  *   Tasks of float32. A core multiplies and adds 70e9 times a second and reads 5e9 floats from the third cache, so that a row of x or a
  * column of a weight costs as much to fetch as 14 results of it to compute. A thread keeps its band of x in its second cache, if
  * it fits, and takes columns a strip at a time, of neighbouring tasks: then small tasks fetch no more than large ones and end

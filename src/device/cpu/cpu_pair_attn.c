@@ -302,8 +302,7 @@ static void cut(pair_job *job, int64_t n_threads)
     if (few)
         return;
     if (!alone && 2 * job->n_runs * n_heads <= n_threads)
-        set_rows(
-            job, HS_PAIR_ROWS); /* half a tile takes more than half of its time, but most threads have nothing to do */
+        set_rows(job, HS_PAIR_ROWS); /* dearer than whole tiles, but most threads would have nothing to do */
     if (attn->bias && (alone || job->n_runs >= enough))
         job->task_heads = n_heads;
     job->together = n_threads * job->task_heads > n_heads ? n_threads * job->task_heads / n_heads : 1;
