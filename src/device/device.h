@@ -83,8 +83,8 @@ typedef struct hs_linear_args {
     hs_activation act;
     hs_mat residual;
     bool bf16;
-    const hs_kv_write_args
-        *stored; /* a hint: out is k or v of this later call, whose pages a device may make ready; or NULL */
+    /* A hint: out is k or v of this later call, whose pages a device may make ready. NULL: nothing is known. */
+    const hs_kv_write_args *stored;
 } hs_linear_args;
 
 /* The relative bias of research HSTU (Meta generative-recommenders, research/modeling/sequential/hstu.py):

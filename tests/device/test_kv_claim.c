@@ -51,11 +51,15 @@ static int64_t claim_all(const hs_kv_write_args *a, const kv_pages *pages, const
             assert_true(rows > 0);
             for (int64_t col = 0; col < 3 * COLS && first + col < out->cols; col += COLS) {
                 char *columns = hs_claim_columns(&claim, col);
+                const int64_t group = out == &a->k ? HS_KV_PANEL : 2; /* tokens that share a block of lines */
                 for (int64_t r = 0; r < rows; r++, n++) {
                     char *line = hs_claim_line(&claim, columns, r);
                     assert_int_equal((uintptr_t)line % LINE, 0);
                     assert_true(is_in_pages(pages, line));
                     assert_true(is_written(line));
+                    const int64_t place = claim.place + r;
+                    const char *block = columns + place / group * group * out->cols / a->kv.shape.n_heads * 2;
+                    assert_true(line >= block && line < block + group * LINE);
                     memset(line, 0xff, LINE);
                 }
             }
@@ -80,7 +84,7 @@ static void check_claims(claim_case *c, bool whole)
         .kv = pages.view, .k = k, .v = v, .users = {.n_users = USERS, .offset = c->offset}, .position = c->position};
     assert_int_equal(dev->table->kv_write(dev, &a, NULL), HSTU_OK);
     const int64_t n_written = count_written(&pages);
-    const int64_t n_claimed = claim_all(&a, &pages, &k) + claim_all(&a, &pages, &v);
+    const int64_t n_claimed = claim_all(&a, &pages, &a.k) + claim_all(&a, &pages, &a.v);
     assert_true(whole ? n_claimed == n_written : n_claimed <= n_written);
     hs_free(k.data);
     hs_free(v.data);

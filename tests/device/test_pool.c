@@ -3,6 +3,7 @@
 
 #include "device/cpu/cpu_pool.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -107,6 +108,39 @@ static void test_parts_that_were_empty(void **state)
     hs_cpu_pool_close(pool);
 }
 
+typedef struct short_region {
+    _Atomic int64_t sum;
+    bool yields;
+} short_region;
+
+static void yielding_task(void *context, int worker, int64_t task)
+{
+    short_region *r = context;
+    (void)worker;
+    if (r->yields && task % 7 == 3)
+        sched_yield();
+    atomic_fetch_add(&r->sum, task + 1);
+}
+
+/* Regions that are over before every thread has looked at them, of both kinds, some with a thread that is late: it must not take what it
+ * read of one region for another's. */
+static void test_late_threads(void **state)
+{
+    (void)state;
+    for (int threads = THREADS; threads <= 16; threads += 11) {
+        hstu_error err;
+        hs_cpu_pool *pool = NULL;
+        assert_int_equal(hs_cpu_pool_open(&pool, threads, &err), HSTU_OK);
+        for (int i = 0; i < (TEST_SANITIZED ? 10000 : 100000); i++) {
+            const int64_t n = 2 + (int64_t)i * 7 % 29;
+            short_region r = {.sum = 0, .yields = i % 10 == 0};
+            (i % 2 ? hs_cpu_pool_run_near : hs_cpu_pool_run)(pool, n, yielding_task, &r);
+            assert_true(r.sum == n * (n + 1) / 2);
+        }
+        hs_cpu_pool_close(pool);
+    }
+}
+
 static void test_open_and_close(void **state)
 {
     (void)state;
@@ -125,6 +159,7 @@ int main(void)
         cmocka_unit_test(test_sleeping_threads_wake),
         cmocka_unit_test(test_many_tasks),
         cmocka_unit_test(test_parts_that_were_empty),
+        cmocka_unit_test(test_late_threads),
         cmocka_unit_test(test_open_and_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

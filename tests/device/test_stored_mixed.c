@@ -1,7 +1,7 @@
 /* Attention of matrices of which some hold bfloat16 values and some float32 ones: the bits of float32 ones only. */
 #include "kv_test.h"
 
-enum { HISTORY = 75, OLD = 20, CANDIDATES = 9, ROWS = HISTORY - OLD + CANDIDATES, HEADS = 2, DQK = 7, DV = 12 };
+enum { HISTORY = 75, OLD = 20, CANDIDATES = 9, ROWS = HISTORY - OLD + CANDIDATES, HEADS = 2, DV = 12 };
 
 typedef struct mixed_case {
     hs_mat q, k, v; /* the history's, then the candidates' */
@@ -77,26 +77,34 @@ static void check_mixtures(int isa, const mixed_case *c)
     hs_device_close(dev[1]);
 }
 
+static void mixtures(int isa, int64_t dqk)
+{
+    static const int64_t tokens[1] = {HISTORY}, start[1] = {0};
+    for (int kind = 0; kind < 8; kind++) {
+        const hs_kv_shape shape = {
+            .type = kind & 1 ? HS_BF16 : HS_F32, .page_tokens = 32, .n_heads = HEADS, .dqk = dqk, .dv = DV};
+        mixed_case c = {.softmax = kind & 2, .bf16 = kind & 4};
+        c.q = bf16_mat_new(HISTORY + CANDIDATES, HEADS * dqk, HEADS * dqk + 1, FILL_SIGNED, 1);
+        c.k = bf16_mat_new(HISTORY + CANDIDATES, HEADS * dqk, HEADS * dqk, FILL_SIGNED, 2);
+        c.v = bf16_mat_new(HISTORY + CANDIDATES, HEADS * DV, HEADS * DV, FILL_SIGNED, 3);
+        c.pages = kv_of(shape, &c.k, &c.v, start, tokens, 1);
+        check_mixtures(isa, &c);
+        kv_free(&c.pages);
+        hs_free(c.q.data);
+        hs_free(c.k.data);
+        hs_free(c.v.data);
+    }
+}
+
+/* Queries that are whole blocks of columns stay in place, others are copied. */
 static void test_mixtures(void **state)
 {
     (void)state;
-    static const int64_t tokens[1] = {HISTORY}, start[1] = {0};
+    static const int64_t dqk[] = {7, 16, 48, 64};
     FOR_EACH_ISA(isa)
     {
-        for (int kind = 0; hs_cpu_kernels_at(isa)->pairs && kind < 8; kind++) {
-            const hs_kv_shape shape = {
-                .type = kind & 1 ? HS_BF16 : HS_F32, .page_tokens = 32, .n_heads = HEADS, .dqk = DQK, .dv = DV};
-            mixed_case c = {.softmax = kind & 2, .bf16 = kind & 4};
-            c.q = bf16_mat_new(HISTORY + CANDIDATES, HEADS * DQK, HEADS * DQK + 1, FILL_SIGNED, 1);
-            c.k = bf16_mat_new(HISTORY + CANDIDATES, HEADS * DQK, HEADS * DQK, FILL_SIGNED, 2);
-            c.v = bf16_mat_new(HISTORY + CANDIDATES, HEADS * DV, HEADS * DV, FILL_SIGNED, 3);
-            c.pages = kv_of(shape, &c.k, &c.v, start, tokens, 1);
-            check_mixtures(isa, &c);
-            kv_free(&c.pages);
-            hs_free(c.q.data);
-            hs_free(c.k.data);
-            hs_free(c.v.data);
-        }
+        for (size_t i = 0; hs_cpu_kernels_at(isa)->pairs && i < sizeof dqk / sizeof *dqk; i++)
+            mixtures(isa, dqk[i]);
     }
 }
 

@@ -52,12 +52,12 @@ hs_attn_job hs_attn_job_of(const hs_cpu *cpu, const hs_mat *out, const hs_mat *q
 
 /* Rows row .. row + rows - 1 of q for one head, as the left side of a product. */
 hs_gemm hs_attn_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
+/* The same of bfloat16 values, as g's rows, left and lda: in place where they are whole blocks of columns, else copied to `space`
+ * [rows, hs_mat_half_ld(dqk)] with zeros behind. */
+void hs_attn_half_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head, uint16_t *space, hs_gemm *g);
+
 /* The same rows of the output, as its result. */
 hs_gemm hs_attn_sums(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head);
-
-/* The same of bfloat16 values, in place where they are whole blocks of columns, else copied to `space`
- * [HS_PAIR_TILE or more rows, hs_mat_half_ld(dqk)] with zeros behind. */
-void hs_attn_half_queries(const hs_attn_job *job, int64_t row, int64_t rows, int64_t head, uint16_t *space, hs_gemm *g);
 
 /* Elements of a left side of at most `rows` rows and k columns. */
 size_t hs_attn_left_elements(int64_t rows, int64_t k);

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-/* An element takes 0.1 ns to move within L2 and 0.2 ns from L3. Below ALONE elements, 3 to 6 us, a region of threads (2
- * to 5 us) gives no more than it costs. A task has about TASK elements, at least a panel: 32 tokens of a head with 128
+/* An element takes 0.1 ns to move within L2 and 0.2 ns from L3. Below ALONE elements, 3 to 6 us, a region of threads (1.5
+ * us, and lines from other cores) gives no more than it costs. A task has about TASK elements, at least a panel: 32 tokens of a head with 128
  * keys and 128 values, 0.8 to 1.6 us. So 2,054 tokens of four heads are 260 tasks, of which the busiest of 16 threads
  * has 17 where 16.25 would be even, and 102 tokens still 16. What a task begins anew in memory costs 8 % with 16
  * tokens, 5 % with 32 and 3 % with 64. Heads come last: a thread's run of tasks is one piece of k and v. */
@@ -64,21 +64,27 @@ hs_pair_claim hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     if (s->type != HS_BF16 || (!keys && out->data != a->v.data) || width % HS_PAIR_STEP ||
         out->cols != s->n_heads * width)
         return claim;
-    for (int64_t b = 0; b < a->users.n_users; b++) {
-        const int64_t in = row - a->users.offset[b], token = in + (a->position ? a->position[b] : 0);
-        if (in < 0 || in >= written_rows(a, b))
-            continue;
-        char *page = a->kv.page[a->kv.first_page[b] + token / s->page_tokens];
-        claim.place = token % s->page_tokens;
-        claim.rows = hs_min_i64(written_rows(a, b) - in, s->page_tokens - claim.place);
-        claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
-        claim.col = col % width;
-        claim.width = width;
-        claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
-        claim.group_bits = keys ? 4 : 1; /* a panel, or a pair */
-        claim.group_bytes = width * (int64_t)sizeof(uint16_t) << claim.group_bits;
-        claim.col_bytes = claim.group_bytes / width;
+    int64_t b = 0; /* the last user whose rows begin no later */
+    for (int64_t end = a->users.n_users; end - b > 1;) {
+        const int64_t middle = (b + end) / 2;
+        if (a->users.offset[middle] <= row)
+            b = middle;
+        else
+            end = middle;
     }
+    if (a->users.n_users == 0 || row - a->users.offset[b] >= written_rows(a, b))
+        return claim;
+    const int64_t in = row - a->users.offset[b], token = in + (a->position ? a->position[b] : 0);
+    char *page = a->kv.page[a->kv.first_page[b] + token / s->page_tokens];
+    claim.place = token % s->page_tokens;
+    claim.rows = hs_min_i64(written_rows(a, b) - in, s->page_tokens - claim.place);
+    claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
+    claim.col = col % width;
+    claim.width = width;
+    claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
+    claim.group_bits = keys ? 4 : 1; /* a panel, or a pair */
+    claim.group_bytes = width * (int64_t)sizeof(uint16_t) << claim.group_bits;
+    claim.col_bytes = claim.group_bytes / width;
     return claim;
 }
 

@@ -9,8 +9,8 @@
 
 /* One task computes up to ROWS x COLS of the output. What no kernel finishes by itself goes through in strips: the sums of STRIP
  * columns pass through the thread's stack and stay in L1 until the epilogue has read them. ROWS is a multiple of every row tile
- * (4, 6, 12), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 8 us)
- * starting and joining threads costs more than it gives, and of PAIR_ALONE (some 5 us) for products of pairs, which are made of whole
+ * (4, 6, 12), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 4 us)
+ * starting and joining threads costs more than it gives, and of PAIR_ALONE (2 to 5 us) for products of pairs, which are made of whole
  * tiles of rows. */
 enum {
     ROWS = 48,
@@ -116,7 +116,8 @@ typedef struct linear_job {
     const hs_linear_args *a; /* [n] */
     int64_t n, rows, cols;   /* the last two of a task */
     int64_t bands;           /* of rows */
-    read_last *last;         /* [n_threads] */
+    int64_t row_tasks[HS_LINEAR_MOST], col_tasks[HS_LINEAR_MOST];
+    read_last *last; /* [n_threads] */
 } linear_job;
 
 /* Rows row .. and columns col .. of a layer's result. */
@@ -205,47 +206,53 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
     job->last[worker].columns = w;
 }
 
-static int64_t row_tasks(const linear_job *job, int64_t i)
-{
-    return hs_ceil_div_i64(job->a[i].out.rows, job->rows);
-}
-
-static int64_t col_tasks(const linear_job *job, int64_t i)
-{
-    return hs_ceil_div_i64(job->a[i].out.cols, job->cols);
-}
-
-static int64_t n_tasks(const linear_job *job)
+/* How many tasks rows and columns are, by the job's cut; and all tasks. */
+static int64_t count_tasks(linear_job *job)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < job->n; i++)
-        n += row_tasks(job, i) * col_tasks(job, i);
+    for (int64_t i = 0; i < job->n; i++) {
+        job->row_tasks[i] = hs_ceil_div_i64(job->a[i].out.rows, job->rows);
+        job->col_tasks[i] = hs_ceil_div_i64(job->a[i].out.cols, job->cols);
+        n += job->row_tasks[i] * job->col_tasks[i];
+    }
     return n;
 }
 
 /* The first of a layer's row tasks in a band. */
 static int64_t band_first(const linear_job *job, int64_t i, int64_t band)
 {
-    return row_tasks(job, i) * band / job->bands;
+    return job->row_tasks[i] * band / job->bands;
 }
 
-static int64_t band_rows(const linear_job *job, int64_t i, int64_t band)
+/* The first task of a band, which holds tasks of all layers. */
+static int64_t band_task(const linear_job *job, int64_t band)
 {
-    return band_first(job, i, band + 1) - band_first(job, i, band);
+    int64_t n = 0;
+    for (int64_t i = 0; i < job->n; i++)
+        n += band_first(job, i, band) * job->col_tasks[i];
+    return n;
 }
 
-/* Layer, rows and columns of a task. A band holds the tasks of all layers, and neighbours share a weight's columns. */
+/* Layer, rows and columns of a task. Neighbours share a weight's columns. */
 static region region_of(const linear_job *job, int64_t task, int64_t *layer)
 {
-    int64_t i = 0, band = 0;
-    for (int64_t n = 0; n = band_rows(job, i, band) * col_tasks(job, i), task >= n;) {
-        task -= n;
-        i = i + 1 < job->n ? i + 1 : 0;
-        band += i == 0;
+    int64_t band = 0, i = 0;
+    for (int64_t end = job->bands; end - band > 1;) {
+        const int64_t middle = (band + end) / 2;
+        if (band_task(job, middle) <= task)
+            band = middle;
+        else
+            end = middle;
+    }
+    task -= band_task(job, band);
+    int64_t first = band_first(job, i, band), rows = band_first(job, i, band + 1) - first;
+    while (task >= rows * job->col_tasks[i]) {
+        task -= rows * job->col_tasks[i++];
+        first = band_first(job, i, band);
+        rows = band_first(job, i, band + 1) - first;
     }
     const hs_mat *out = &job->a[i].out;
-    const int64_t rows = band_rows(job, i, band);
-    region at = {.row = (band_first(job, i, band) + task % rows) * job->rows, .col = task / rows * job->cols};
+    region at = {.row = (first + task % rows) * job->rows, .col = task / rows * job->cols};
     at.rows = hs_min_i64(job->rows, out->rows - at.row);
     at.cols = hs_min_i64(job->cols, out->cols - at.col);
     *layer = i;
@@ -304,9 +311,9 @@ static void cut(linear_job *job, int64_t n_threads)
         x = band > x ? band : x;
         k = m->cols > k ? m->cols : k;
     }
-    while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || n_tasks(job) < n_threads * ENOUGH))
+    while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || count_tasks(job) < n_threads * ENOUGH))
         job->cols /= 2;
-    while (job->rows > ROWS_LEAST && n_tasks(job) < n_threads * ENOUGH)
+    while (job->rows > ROWS_LEAST && count_tasks(job) < n_threads * ENOUGH)
         job->rows /= 2;
 }
 
@@ -314,7 +321,7 @@ static void cut(linear_job *job, int64_t n_threads)
 static void cut_pairs(linear_job *job, int64_t n_threads)
 {
     job->rows = PAIR_ROWS;
-    while (job->cols > STRIP && n_tasks(job) < n_threads * TASKS_PER_THREAD)
+    while (job->cols > STRIP && count_tasks(job) < n_threads * TASKS_PER_THREAD)
         job->cols /= 2;
 }
 
@@ -344,11 +351,12 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
         cut_pairs(&job, n_threads);
     else
         cut(&job, n_threads);
+    const int64_t n_tasks = count_tasks(&job);
     if (work < (pairs ? PAIR_ALONE : ALONE)) {
-        for (int64_t task = 0; task < n_tasks(&job); task++)
+        for (int64_t task = 0; task < n_tasks; task++)
             linear_task(&job, 0, task);
     } else {
-        hs_cpu_pool_run_near(cpu->pool, n_tasks(&job), linear_task, &job);
+        hs_cpu_pool_run_near(cpu->pool, n_tasks, linear_task, &job);
     }
     return HSTU_OK;
 }

@@ -31,7 +31,7 @@ static const double SPIN_S = 100e-6;
 
 /* What a thread must know of a region. */
 typedef struct region {
-    uint64_t number;    /* 1 .. 2^48: regions of a microsecond reach that in nine years */
+    uint64_t number;    /* from 1, below 2^48: regions of a microsecond reach that in nine years */
     int64_t first, end; /* tasks */
     int n_parts;
     hs_cpu_task_fn *fn;
@@ -131,7 +131,8 @@ static void work(worker *w, const region *r)
 
 static bool is_new(const worker *w)
 {
-    return atomic_load(&w->pool->at) / 2 != w->seen || atomic_load(&w->pool->closing);
+    const uint64_t at = atomic_load(&w->pool->at);
+    return (at % 2 == 0 && at / 2 != w->seen) || atomic_load(&w->pool->closing);
 }
 
 static bool is_done(const worker *w)

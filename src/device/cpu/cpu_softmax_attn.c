@@ -188,7 +188,7 @@ static void choose_chunk(softmax_job *job, int n_threads)
         chunk /= 2;
     if (chunk < attn->row_tile || hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < want)
         chunk = attn->row_tile;
-    if (attn->pairs && hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < n_threads)
+    if (attn->pairs && !hs_attn_alone(attn) && hs_user_tasks_count(attn->users, NULL, chunk) * n_heads < n_threads)
         chunk = HS_PAIR_ROWS;
     job->chunk = chunk;
 }
