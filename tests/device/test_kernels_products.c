@@ -584,7 +584,7 @@ static void activation_range(int isa, hs_activation act)
     const uint16_t x[HS_PAIR_ROWS * HS_PAIR_STEP] = {0};
     const uint32_t w[2 * HS_PANEL * HS_PAIR_STEP / 2] = {0};
     float bias[N];
-    uint16_t out[2 * N]; /* the kernel may ask for the line behind a row */
+    uint16_t out[N];
     const hs_pair_linear l = {.out = out,
         .x = x,
         .w = w,

@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* An element takes 0.1 ns to move within L2 and 0.2 ns from L3. Below ALONE elements, 3 to 6 us, a region of threads (1.5
- * us, and lines from other cores) gives no more than it costs. A task has about TASK elements, at least a panel: 32 tokens of a head with 128
- * keys and 128 values, 0.8 to 1.6 us. So 2,054 tokens of four heads are 260 tasks, of which the busiest of 16 threads
+ * us, and lines from other cores) gives no more than it costs. A task has about TASK elements, at least a panel: 32
+ * tokens of a head with 128 keys and 128 values, 0.8 to 1.6 us. So 2,054 tokens of four heads are 260 tasks, of which the busiest of 16 threads
  * has 17 where 16.25 would be even, and 102 tokens still 16. What a task begins anew in memory costs 8 % with 16
  * tokens, 5 % with 32 and 3 % with 64. Heads come last: a thread's run of tasks is one piece of k and v. */
 enum { ALONE = 1 << 15, TASK = 1 << 13 };

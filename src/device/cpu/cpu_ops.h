@@ -135,8 +135,8 @@ typedef struct hs_pair_linear {
     int64_t ldo, ldx, ldr, panel;
     int64_t rows, k, n;
     hs_activation act;
-    bool again; /* the thread read these columns of the weight a moment ago: a hint */
-    hs_pair_claim claim;
+    bool again;          /* the thread read these columns of the weight a moment ago: a hint */
+    hs_pair_claim claim; /* a hint */
 } hs_pair_linear;
 
 /* Weights of attention: of scores->rows <= HS_PAIR_TILE rows for scores->n tokens, whose keys are the right side of `scores`,

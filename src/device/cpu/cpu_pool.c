@@ -38,10 +38,10 @@ typedef struct region {
     void *ctx;
 } region;
 
-/* Of one thread, in cache lines of its own: what others write rarely, and what it writes alone. */
+/* Of one thread, in cache lines of its own. `taken`, which others write rarely, tells how many tasks of its part are taken: region's
+ * number << TASK_BITS | tasks; with an older region's number none is yet. The rest it writes alone. */
 typedef struct worker {
-    _Alignas(64) _Atomic uint64_t
-        taken; /* of its part: region's number << TASK_BITS | tasks; of an older region: none yet */
+    _Alignas(64) _Atomic uint64_t taken;
     _Alignas(64) _Atomic int64_t n_done; /* tasks of all regions */
     hs_cpu_pool *pool;
     int number;
