@@ -85,6 +85,8 @@ typedef struct hs_linear_args {
     bool bf16;
     /* A hint: out is k or v of this later call, whose pages a device may make ready. NULL: nothing is known. */
     const hs_kv_write_args *stored;
+    /* Another: a matrix of as many rows and columns as out, which a later operation makes of out's rows. */
+    hs_mat next;
 } hs_linear_args;
 
 /* The relative bias of research HSTU (Meta generative-recommenders, research/modeling/sequential/hstu.py):

@@ -129,6 +129,8 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const
         four[i].act = act;
         four[i].bf16 = pass->model->bf16;
     }
+    if (s->y.cols == u.cols)
+        four[2].next = hs_mat_rows(s->y, 0, u.rows);
     HS_TRY(hs_op_linears(pass->dev, four, 4, err));
     HS_TRY(hs_pass_trace(pass, l, "u", u, err));
     HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
@@ -163,7 +165,8 @@ static hstu_status finish_layer(
             .w = layer->o,
             .bias = layer->o_bias,
             .residual = rows->x,
-            .bf16 = pass->model->bf16},
+            .bf16 = pass->model->bf16,
+            .next = rows->normed},
         err));
     HS_TRY(hs_pass_trace(pass, l, "out", rows->x, err));
     return HSTU_OK;

@@ -101,6 +101,7 @@ static hstu_status project(
     hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
         projection(pass, w, 0, normed, u), projection(pass, w, 2, normed, q)};
     four[0].stored = four[1].stored = stored->k.rows > 0 ? stored : NULL;
+    four[2].next = hs_mat_rows(s->gated, from, n);
     HS_TRY(hs_op_linears(pass->dev, four, n > 0 ? 4 : 2, err));
     HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
     HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));
@@ -160,7 +161,8 @@ static hstu_status finish_layer(const hs_pass *pass, int64_t l, const hs_ranking
     HS_TRY(hs_pass_trace(pass, l, "attn", attn, err));
     HS_TRY(gate(pass, w, u, attn, gated, err));
     HS_TRY(hs_pass_trace(pass, l, "gated", gated, err));
-    hs_linear_args last = {.out = x, .x = gated, .w = w->proj, .bf16 = pass->model->bf16};
+    hs_linear_args last = {
+        .out = x, .x = gated, .w = w->proj, .bf16 = pass->model->bf16, .next = hs_mat_rows(s->normed, from, n)};
     if (pass->model->config.residual)
         last.residual = x;
     HS_TRY(hs_op_linear(pass->dev, &last, err));

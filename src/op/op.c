@@ -128,6 +128,8 @@ hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hs
         HS_TRY(check_linear(dev, &a[i], err));
         if (a[i].stored && (i == 0 || a[i].stored != a[i - 1].stored))
             HS_TRY(hs_op_check_kv_write("linear", a[i].stored, err));
+        if (a[i].next.data)
+            HS_TRY(hs_op_check_mat("linear", "next", &a[i].next, a[i].out.rows, a[i].out.cols, err));
     }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {

@@ -57,6 +57,7 @@ static void test_pack_and_linear(void **state)
 
     const hs_kv_write_args stored = {.k = good.out, .v = good.out};
     REFUSES(linear, good, x.stored = &stored, "the pages' type must be fp32 or bf16, but is number 0");
+    REFUSES(linear, good, x.next = hs_mat_of(out, 1, 2), "next must be [2, 2], but is [1, 2]");
     hs_linear_args slices = good; /* columns 0 .. 2 and 3 .. 4 of one matrix */
     slices.x = hs_mat_cols(hs_mat_of(all, 2, 5), 0, 3);
     slices.out = hs_mat_cols(hs_mat_of(all, 2, 5), 3, 2);

@@ -76,7 +76,7 @@ hstu_status hs_cpu_norm_gate(hs_device *dev, const hs_norm_gate_args *a, hstu_er
 hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err);
 hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_error *err);
 /* The lines that kv_write will write what stands in out from row and col on to. col is a multiple of HS_PAIR_STEP. */
-hs_pair_claim hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col);
+hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col);
 hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
 hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);
 /* Of matrices that hold bfloat16 values, over pages that do. */

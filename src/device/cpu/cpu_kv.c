@@ -55,14 +55,13 @@ static int64_t list_pieces(const hs_kv_write_args *a, kv_piece *pieces)
     return count;
 }
 
-hs_pair_claim hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col)
+hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col)
 {
     const hs_kv_shape *s = &a->kv.shape;
     const bool keys = out->data == a->k.data;
-    const int64_t width = keys ? s->dqk : s->dv, head = col / width;
-    hs_pair_claim claim = {.rows = 0};
-    if (s->type != HS_BF16 || (!keys && out->data != a->v.data) || width % HS_PAIR_STEP ||
-        out->cols != s->n_heads * width)
+    const int64_t width = keys ? s->dqk : s->dv, head = col / width, element = (int64_t)hs_kv_element_bytes(s);
+    hs_claim_plan claim = {.rows = 0, .col = col % width, .width = width, .cols = HS_LINE / element};
+    if ((!keys && out->data != a->v.data) || width % claim.cols || out->cols != s->n_heads * width)
         return claim;
     int64_t b = 0; /* the last user whose rows begin no later */
     for (int64_t end = a->users.n_users; end - b > 1;) {
@@ -79,12 +78,10 @@ hs_pair_claim hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     claim.place = token % s->page_tokens;
     claim.rows = hs_min_i64(written_rows(a, b) - in, s->page_tokens - claim.place);
     claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
-    claim.col = col % width;
-    claim.width = width;
     claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
-    claim.group_bits = keys ? 4 : 1; /* a panel, or a pair */
-    claim.group_bytes = width * (int64_t)sizeof(uint16_t) << claim.group_bits;
-    claim.col_bytes = claim.group_bytes / width;
+    claim.group_bits = keys ? 4 : s->type == HS_BF16; /* a panel; a pair, or a token */
+    claim.col_bytes = element << claim.group_bits;
+    claim.group_bytes = width * claim.col_bytes;
     return claim;
 }
 

@@ -155,12 +155,32 @@ static void multiply(const linear_job *job, const hs_linear_args *a, const regio
         job->kernels->gemm(&g);
 }
 
+/* Where the region's results go to later. */
+static hs_claim_plan claim_of(const hs_linear_args *a, const region *at)
+{
+    const hs_mat *next = &a->next;
+    const int64_t element = next->bf16 ? sizeof *next->half : sizeof *next->data, from = at->row * next->ld + at->col;
+    if (a->stored)
+        return hs_cpu_kv_claim(a->stored, &a->out, at->row, at->col);
+    if (!next->data)
+        return (hs_claim_plan){.rows = 0};
+    return (hs_claim_plan){.at = next->bf16 ? (char *)(next->half + from) : (char *)(next->data + from),
+        .rows = at->rows,
+        .width = INT64_MAX,
+        .cols = HS_LINE / element,
+        .col_bytes = element,
+        .group_bytes = next->ld * element};
+}
+
 /* Product and epilogue of one strip. */
 static void linear_strip(const linear_job *job, const hs_linear_args *a, const region *at)
 {
     alignas(64) float sums[PAIR_ROWS * STRIP], residual[STRIP];
+    const hs_claim_plan claim = claim_of(a, at);
     multiply(job, a, at, sums);
     for (int64_t r = 0; r < at->rows; r++) {
+        for (int64_t col = 0; r < claim.rows && col < at->cols; col += claim.cols)
+            hs_claim(hs_claim_line(&claim, hs_claim_columns(&claim, col), r));
         const int64_t from = (at->row + r) * a->residual.ld + at->col, to = (at->row + r) * a->out.ld + at->col;
         const float *more = NULL;
         if (a->residual.data && a->residual.bf16) {
@@ -186,7 +206,7 @@ static bool is_whole(const hs_linear_args *a)
 static void linear_whole(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
 {
     const uint32_t *w = pairs_of(a->w, at->col);
-    hs_pair_linear l = {.out = a->out.half + at->row * a->out.ld + at->col,
+    const hs_pair_linear l = {.out = a->out.half + at->row * a->out.ld + at->col,
         .x = a->x.half + at->row * a->x.ld,
         .residual = a->residual.data ? a->residual.half + at->row * a->residual.ld + at->col : NULL,
         .w = w,
@@ -199,9 +219,8 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
         .k = a->w->in,
         .n = at->cols,
         .act = a->act,
-        .again = job->last[worker].columns == w};
-    if (a->stored)
-        l.claim = hs_cpu_kv_claim(a->stored, &a->out, at->row, at->col);
+        .again = job->last[worker].columns == w,
+        .claim = claim_of(a, at)};
     job->kernels->pairs->linear(&l);
     job->last[worker].columns = w;
 }

@@ -94,34 +94,47 @@ typedef struct hs_silu_tile {
 } hs_silu_tile;
 typedef void hs_silu_fn(const hs_silu_tile *t);
 
-/* What an instruction set that multiplies bfloat16 values has beside the kernels of kernels.def; a property of its own, for its
- * sums are chains of another kind. It serves products of matrices of bfloat16 values (tensor/mat.h), of which it reads whole
- * blocks: HS_PAIR_STEP columns, and rows up to a multiple of HS_PAIR_ROWS. */
-enum { HS_PAIR_STEP = HS_MAT_BLOCK, HS_PAIR_ROWS = 16, HS_PAIR_TILE = 32 };
+/* Asks for a line that is to be written. Processors that do not know the instruction pass it over. */
+static inline void hs_claim(const void *p)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw (%0)" : : "r"(p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
 
-/* Lines of pages (device/kv.h) that a layer's results will be moved to: one for each row and HS_PAIR_STEP columns. To write a line that
- * many cores have read takes long, so who computes the results asks for it in advance. */
-typedef struct hs_pair_claim {
-    char *at;      /* of the head that holds the layer's first column, on the page that holds its first row's token */
+enum { HS_LINE = 64 /* bytes of a cache line */ };
+
+/* Lines that results of a layer go to later: one for each row and `cols` columns. To write a line that many cores have read takes
+ * long, so who computes the results asks for it in advance. They lie in a page (device/kv.h), or in a matrix: that counts as one head, and
+ * each of its rows as a group. */
+typedef struct hs_claim_plan {
+    char *at;      /* of the head that holds the first column, on the page that holds the first row's token */
     int64_t rows;  /* how many of the first rows are to lie on this page; 0: there is nothing to ask for */
     int64_t place; /* of the first row's token */
     int64_t col, width, head_bytes; /* the first column in its head; columns of a head; from one head to the next */
-    int64_t col_bytes, group_bytes; /* from a column to the next; from a group of tokens to the next */
-    int group_bits;                 /* a group holds 2^group_bits tokens */
-} hs_pair_claim;
+    int64_t cols, col_bytes, group_bytes; /* from a column to the next; from a group of tokens to the next */
+    int group_bits;                       /* a group holds 2^group_bits tokens */
+} hs_claim_plan;
 
-/* Where the lines of HS_PAIR_STEP columns from col on begin, and among them that of a row < rows. */
-static inline char *hs_claim_columns(const hs_pair_claim *c, int64_t col)
+/* Where the lines of the columns col .. col + cols - 1 begin, and among them that of a row < rows. */
+static inline char *hs_claim_columns(const hs_claim_plan *c, int64_t col)
 {
     const int64_t at = c->col + col;
     return c->at + at / c->width * c->head_bytes + at % c->width * c->col_bytes;
 }
 
-static inline char *hs_claim_line(const hs_pair_claim *c, char *columns, int64_t row)
+static inline char *hs_claim_line(const hs_claim_plan *c, char *columns, int64_t row)
 {
     const int64_t place = c->place + row, lane = place & ((1 << c->group_bits) - 1);
-    return columns + (place >> c->group_bits) * c->group_bytes + lane * 64;
+    return columns + (place >> c->group_bits) * c->group_bytes + lane * HS_LINE;
 }
+
+/* What an instruction set that multiplies bfloat16 values has beside the kernels of kernels.def; a property of its own, for its
+ * sums are chains of another kind. It serves products of matrices of bfloat16 values (tensor/mat.h), of which it reads whole
+ * blocks: HS_PAIR_STEP columns, and rows up to a multiple of HS_PAIR_ROWS. */
+enum { HS_PAIR_STEP = HS_MAT_BLOCK, HS_PAIR_ROWS = 16, HS_PAIR_TILE = 32 };
 
 /* out[r, o] = act(sum + bias[o]) + residual[r, o], sum as gemm has it of x [rows, k] and a packed weight; rounded as hs_finish_fn
  * does with `bf16`. bias and residual may be NULL; out may be residual.
@@ -136,7 +149,7 @@ typedef struct hs_pair_linear {
     int64_t rows, k, n;
     hs_activation act;
     bool again;          /* the thread read these columns of the weight a moment ago: a hint */
-    hs_pair_claim claim; /* a hint */
+    hs_claim_plan claim; /* a hint; its cols are HS_PAIR_STEP, or less: then some lines are not asked for */
 } hs_pair_linear;
 
 /* Weights of attention: of scores->rows <= HS_PAIR_TILE rows for scores->n tokens, whose keys are the right side of `scores`,
@@ -153,6 +166,8 @@ typedef struct hs_pair_weights {
     const float *bias; /* [rows, n], or NULL */
     int64_t ldo, ldb, n_first;
     float alpha;
+    char *claim; /* a hint: so many lines, which are to be written soon */
+    int64_t claim_lines;
 } hs_pair_weights;
 
 /* sum[o] += w * v[o], w = silu(alpha * (q . k)) rounded; dqk and dv elements. q . k is summed in 16 lanes, in an order that

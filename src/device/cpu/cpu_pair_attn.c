@@ -108,6 +108,8 @@ static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row
         w.out = weights + (at - key);
         w.bias = attn->bias ? space->bias + (at - key) : NULL;
         w.n_first = seen_first - at;
+        w.claim = (char *)sums;
+        w.claim_lines = job->n_slices > 1 && at == key ? rows * s->dv * (int64_t)sizeof *sums / HS_LINE : 0;
         make_weights(job, &w, space);
         space->due = (values_due){.there = true, .add_to = adds && next == end ? sums : NULL};
         space->due.product = (hs_gemm){.c = adds ? space->tile : sums,

@@ -10,8 +10,11 @@ HS_INLINE void finish_inline(
 {
     const hs_pair_weights *w = task;
     const int64_t col = block->col, seen = hs_min_i64(w->n_first + r, w->scores.n);
+    const int64_t line = col / SIDE * w->scores.rows + r;
     hs_weights_row(
         w->out + r * w->ldo + col, sum, w->bias ? w->bias + r * w->ldb + col : NULL, w->alpha, seen - col, whole);
+    if (line < w->claim_lines)
+        hs_claim(w->claim + line * HS_LINE);
 }
 
 static void finish(const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)

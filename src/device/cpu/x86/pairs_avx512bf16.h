@@ -48,12 +48,6 @@ HS_INLINE __mmask32 hs_first32(int64_t n)
     return n >= 32 ? UINT32_MAX : n <= 0 ? 0 : (1u << n) - 1u;
 }
 
-/* Asks for a line that is to be written. The instruction is older than AVX-512, but gcc has a flag of its own for it. */
-HS_INLINE void hs_claim(const void *p)
-{
-    __asm__ volatile("prefetchw (%0)" : : "r"(p));
-}
-
 HS_INLINE __m512i hs_round2(__m512 low, __m512 high)
 {
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
