@@ -10,9 +10,9 @@ extern "C" {
 
 #define HSTU_VERSION_MAJOR 0
 #define HSTU_VERSION_MINOR 2
-#define HSTU_VERSION_PATCH 1
+#define HSTU_VERSION_PATCH 2
 
-/* "0.2.1": of the library that runs, which may differ from the header's. Static text. */
+/* "0.2.2": of the library that runs, which may differ from the header's. Static text. */
 HSTU_API const char *hstu_version(void);
 
 #ifdef __cplusplus

@@ -1,9 +1,10 @@
 /* Keys and values in pages: where those of a token lie, in the layout that attention reads. A page holds `page_tokens`
  * tokens of one layer:
  *   keys    [n_heads][page_tokens / 16] panels of 16 tokens, each [dqk][16]
- *   values  [n_heads][page_tokens][dv]
- * Bfloat16 elements stand in pairs, the even one in front: keys [ceil(dqk / 2)][16][2], two of a token's dimensions;
- * values [page_tokens / 2][dv][2], two tokens at absolute positions 2i and 2i + 1. */
+ *   values  [n_heads][ceil(dv / 16)] panels of 16 dimensions, each [page_tokens][16], zeros past dv
+ * so that a tile of either lies in one piece. Bfloat16 elements stand in pairs, the even one in front: keys
+ * [ceil(dqk / 2)][16][2], two of a token's dimensions; values [page_tokens / 2][16][2], two tokens at absolute positions 2i and
+ * 2i + 1. */
 #ifndef HS_DEVICE_KV_H
 #define HS_DEVICE_KV_H
 
@@ -47,9 +48,20 @@ static inline size_t hs_kv_key_bytes(const hs_kv_shape *s)
     return (size_t)(s->page_tokens * dqk) * hs_kv_element_bytes(s);
 }
 
+/* Of one panel of values: 16 dimensions of a page's tokens. */
+static inline size_t hs_kv_value_panel(const hs_kv_shape *s)
+{
+    return (size_t)(s->page_tokens * HS_KV_PANEL) * hs_kv_element_bytes(s);
+}
+
+static inline int64_t hs_kv_value_panels(const hs_kv_shape *s)
+{
+    return s->dv / HS_KV_PANEL + (s->dv % HS_KV_PANEL != 0);
+}
+
 static inline size_t hs_kv_value_bytes(const hs_kv_shape *s)
 {
-    return (size_t)(s->page_tokens * s->dv) * hs_kv_element_bytes(s);
+    return (size_t)hs_kv_value_panels(s) * hs_kv_value_panel(s);
 }
 
 /* Bytes of one layer in a page. */
@@ -68,22 +80,33 @@ static inline char *hs_kv_values(const hs_kv_shape *s, char *page, int64_t head)
     return page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)head * hs_kv_value_bytes(s);
 }
 
+static inline void hs_kv_clear_keys(const hs_kv_shape *s, char *keys, int64_t from)
+{
+    const size_t lane = sizeof(float), panel = hs_kv_key_bytes(s) / (size_t)s->page_tokens * HS_KV_PANEL;
+    for (int64_t j = from; j < s->page_tokens; j++) {
+        char *key = keys + (size_t)(j / HS_KV_PANEL) * panel + (size_t)(j % HS_KV_PANEL) * lane;
+        for (size_t at = 0; at < panel; at += HS_KV_PANEL * lane) /* a float, or a pair of a token's dimensions */
+            memset(key + at, 0, lane);
+    }
+}
+
+static inline void hs_kv_clear_values(const hs_kv_shape *s, char *values, int64_t from)
+{
+    const size_t element = hs_kv_element_bytes(s), token = HS_KV_PANEL * element, panel = hs_kv_value_panel(s);
+    const bool halves = s->type == HS_BF16 && from % 2; /* the odd token of a pair whose even one stays */
+    for (int64_t p = 0; p < hs_kv_value_panels(s); p++, values += panel) {
+        for (size_t t = 0; halves && t < HS_KV_PANEL; t++)
+            memset(values + (size_t)(from - 1) * token + 2 * element * t + element, 0, element);
+        memset(values + (size_t)(from + halves) * token, 0, (size_t)(s->page_tokens - from - halves) * token);
+    }
+}
+
 /* Zeroes tokens from .. page_tokens - 1 of one layer. */
 static inline void hs_kv_clear(const hs_kv_shape *s, char *page, int64_t from)
 {
-    const size_t element = hs_kv_element_bytes(s), token = (size_t)s->dv * element, lane = sizeof(float);
-    const size_t panel = hs_kv_key_bytes(s) / (size_t)s->page_tokens * HS_KV_PANEL;
     for (int64_t h = 0; h < s->n_heads; h++) {
-        char *keys = hs_kv_keys(s, page, h), *values = hs_kv_values(s, page, h);
-        for (int64_t j = from; j < s->page_tokens; j++) {
-            char *key = keys + (size_t)(j / HS_KV_PANEL) * panel + (size_t)(j % HS_KV_PANEL) * lane;
-            for (size_t at = 0; at < panel; at += HS_KV_PANEL * lane) /* a float, or a pair of a token's dimensions */
-                memset(key + at, 0, lane);
-        }
-        const bool halves = s->type == HS_BF16 && from % 2; /* the odd token of a pair whose even one stays */
-        for (int64_t t = 0; halves && t < s->dv; t++)
-            memset(values + (size_t)(from - 1) * token + 4 * (size_t)t + 2, 0, element);
-        memset(values + (size_t)(from + halves) * token, 0, (size_t)(s->page_tokens - from - halves) * token);
+        hs_kv_clear_keys(s, hs_kv_keys(s, page, h), from);
+        hs_kv_clear_values(s, hs_kv_values(s, page, h), from);
     }
 }
 

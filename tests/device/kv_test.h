@@ -68,8 +68,9 @@ static inline void kv_put(const kv_pages *p, int64_t user, int64_t token, const 
         char *values = page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)h * hs_kv_value_bytes(s);
         for (int64_t t = 0; t < s->dqk; t++)
             kv_set(s, keys, (place / 16 * panel_rows + t / step) * 16 + lane, t % 2, k[h * s->dqk + t]);
-        for (int64_t o = 0; o < s->dv; o++)
-            kv_set(s, values, place / step * s->dv + o, place % 2, v[h * s->dv + o]);
+        for (int64_t o = 0; o < (s->dv + 15) / 16 * 16; o++)
+            kv_set(s, values, (o / 16 * s->page_tokens + place) / step * 16 + o % 16, place % 2,
+                o < s->dv ? v[h * s->dv + o] : 0.0f);
     }
 }
 

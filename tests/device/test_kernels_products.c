@@ -272,7 +272,9 @@ static void test_add_zip(void **state)
             float *to = guarded_new(&memory[0], (size_t)n * sizeof *to),
                   *x = guarded_new(&memory[1], (size_t)n * sizeof *x);
             uint16_t *even = guarded_new(&memory[2], (size_t)n * 2), *odd = guarded_new(&memory[3], (size_t)n * 2);
-            uint32_t *words = guarded_new(&memory[4], (size_t)n * 4);
+            const int64_t whole = hs_ceil_div_i64(n, HS_PANEL) * HS_PANEL, panel = HS_PANEL + n % 3 * 5;
+            const int64_t n_words = (whole / HS_PANEL - 1) * panel + HS_PANEL;
+            uint32_t *words = guarded_new(&memory[4], (size_t)n_words * 4);
             for (int64_t i = 0; i < n; i++) {
                 to[i] = 0.1f * (float)i;
                 x[i] = 1.0f / (float)(i + 3);
@@ -280,14 +282,17 @@ static void test_add_zip(void **state)
                 odd[i] = (uint16_t)(65535 - i);
             }
             pairs->add(to, x, n);
-            pairs->zip(words, even, odd, n);
-            for (int64_t i = 0; i < n; i++) {
-                assert_true(to[i] == 0.1f * (float)i + 1.0f / (float)(i + 3));
-                assert_int_equal(words[i], even[i] | (uint32_t)odd[i] << 16);
-            }
-            pairs->zip(words, even, NULL, n);
+            memset(words, 0xff, (size_t)n_words * 4);
             for (int64_t i = 0; i < n; i++)
-                assert_int_equal(words[i], even[i]);
+                assert_true(to[i] == 0.1f * (float)i + 1.0f / (float)(i + 3));
+            for (int both = 0; both < 2; both++) {
+                pairs->zip(words, panel, even, both ? odd : NULL, n);
+                for (int64_t i = 0; i < n_words; i++) {
+                    const int64_t at = i / panel * HS_PANEL + i % panel;
+                    const uint32_t high = both && at < n ? odd[at] : 0, want = at < n ? even[at] | high << 16 : 0;
+                    assert_int_equal(words[i], i % panel < HS_PANEL ? want : UINT32_MAX);
+                }
+            }
             for (int i = 0; i < 5; i++)
                 guarded_free(&memory[i]);
         }

@@ -353,7 +353,7 @@ static void test_info(void **state)
     close_fixture(&f);
     assert_string_equal(hstu_preset_name(0), "kuairand_gr");
     assert_null(hstu_preset_name(1000));
-    assert_string_equal(hstu_version(), "0.2.1");
+    assert_string_equal(hstu_version(), "0.2.2");
 }
 
 int main(void)

@@ -129,7 +129,7 @@ typedef struct variant {
 static hstu_status run_users(
     hs_device *dev, const inputs *in, float *out, int64_t first, int64_t n_users, const variant *v, hstu_error *err)
 {
-    static alignas(64) char memory[USERS][2 * HEADS * PAGE_TOKENS * DIM * sizeof(float)];
+    static alignas(64) char memory[USERS][HEADS * PAGE_TOKENS * (DIM + HS_KV_PANEL) * sizeof(float)];
     static float values[4][ROWS * HEADS * DIM];
     char *const page[USERS] = {memory[0], memory[1], memory[2]};
     const pass p = make_pass(in, first, n_users, v->n_candidates);

@@ -115,13 +115,13 @@ void hs_attn_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t 
 {
     const hs_kv_shape *s = &job->kv->shape;
     const size_t skip = (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)head * hs_kv_value_bytes(s);
-    set_pages(g, job, user, first, end, skip, (size_t)s->dv * hs_kv_element_bytes(s));
+    set_pages(g, job, user, first, end, skip, HS_KV_PANEL * hs_kv_element_bytes(s));
     g->k = end - first;
     g->page_k = s->page_tokens;
     g->n = s->dv;
     g->page_n = INT64_MAX;
-    g->ldb = s->dv;
-    g->panel = HS_PANEL;
+    g->ldb = HS_PANEL;
+    g->panel = (int64_t)(hs_kv_value_panel(s) / sizeof(float));
 }
 
 void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g)

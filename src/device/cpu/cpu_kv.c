@@ -80,8 +80,9 @@ hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
     claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
     claim.group_bits = keys ? 4 : s->type == HS_BF16; /* a panel; a pair, or a token */
-    claim.col_bytes = element << claim.group_bits;
-    claim.group_bytes = width * claim.col_bytes;
+    claim.col_bytes = keys ? element << claim.group_bits : (int64_t)hs_kv_value_panel(s) / HS_KV_PANEL;
+    claim.group_bytes = keys ? width * claim.col_bytes : HS_LINE;
+    claim.lane_bytes = keys ? HS_LINE : (int64_t)hs_kv_value_panel(s);
     return claim;
 }
 
@@ -90,15 +91,6 @@ static const void *row_of(const hs_mat *m, int64_t row, int64_t at)
 {
     const int64_t i = row * m->ld + at;
     return m->bf16 ? (const void *)(m->half + i) : (const void *)(m->data + i);
-}
-
-/* Values j and (odd NULL: 0) of two rows as words. */
-static void pair_rows(const kv_job *job, const hs_mat *m, uint32_t *dst, const void *even, const void *odd, int64_t n)
-{
-    if (m->bf16)
-        job->kernels->pairs->zip(dst, even, odd, n);
-    else
-        job->kernels->pair_bf16(dst, even, odd, n);
 }
 
 static uint16_t half_of(const hs_mat *m, const void *row, int64_t at)
@@ -169,29 +161,69 @@ static void write_keys(const kv_job *job, const kv_piece *piece, int64_t head, f
     }
 }
 
+/* The values of one row, at its place in the first of the panels. */
+static void write_row(const kv_job *job, char *panel, const float *v)
+{
+    const hs_kv_shape *s = &job->a->kv.shape;
+    int64_t o = 0;
+    for (; o + HS_KV_PANEL <= s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel(s))
+        memcpy(panel, v + o, HS_KV_PANEL * sizeof *v);
+    if (o < s->dv) {
+        memset(panel, 0, HS_KV_PANEL * sizeof *v);
+        memcpy(panel, v + o, (size_t)(s->dv - o) * sizeof *v);
+    }
+}
+
+/* The same of a pair's odd token; the even one is there already. */
+static void write_odd(const kv_job *job, char *panel, const void *v)
+{
+    const hs_kv_shape *s = &job->a->kv.shape;
+    for (int64_t o = 0; o < s->dv; o++) {
+        uint32_t *word =
+            (uint32_t *)(void *)(panel + (size_t)(o / HS_KV_PANEL) * hs_kv_value_panel(s)) + o % HS_KV_PANEL;
+        *word = (*word & 0xffff) | (uint32_t)half_of(&job->a->v, v, o) << 16;
+    }
+}
+
+/* And of both; odd NULL: there is none yet. */
+static void write_pair(const kv_job *job, char *panel, const void *even, const void *odd)
+{
+    const hs_kv_shape *s = &job->a->kv.shape;
+    const int64_t panel_words = (int64_t)(hs_kv_value_panel(s) / sizeof(uint32_t));
+    uint32_t *words = (uint32_t *)(void *)panel;
+    if (job->a->v.bf16) {
+        job->kernels->pairs->zip(words, panel_words, even, odd, s->dv);
+        return;
+    }
+    for (int64_t o = 0; o < s->dv; o += HS_KV_PANEL, words += panel_words) {
+        const int64_t there = hs_min_i64(HS_KV_PANEL, s->dv - o);
+        job->kernels->pair_bf16(words, (const float *)even + o, odd ? (const float *)odd + o : NULL, there);
+        memset(words + there, 0, (size_t)(HS_KV_PANEL - there) * sizeof *words);
+    }
+}
+
 static void write_values(const kv_job *job, const kv_piece *piece, int64_t head)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
     const hs_mat *v = &job->a->v;
-    const int64_t col = head * s->dv;
-    char *values = hs_kv_values(s, piece->page, head);
+    const int64_t col = head * s->dv, row = piece->row, n = piece->n;
+    const size_t line = HS_KV_PANEL * sizeof(float); /* a token, or a pair of them */
+    char *at = hs_kv_values(s, piece->page, head);
+    int64_t i = 0;
     if (s->type == HS_F32) {
-        float *at = (float *)(void *)values + piece->place * s->dv;
-        for (int64_t i = 0; i < piece->n; i++)
-            memcpy(at + i * s->dv, row_of(v, piece->row + i, col), (size_t)s->dv * sizeof *at);
+        at += (size_t)piece->place * line;
+        for (; i < n; i++, at += line)
+            write_row(job, at, row_of(v, row + i, col));
         return;
     }
-    uint32_t *pair = (uint32_t *)(void *)values + piece->place / 2 * s->dv;
-    int64_t i = piece->place % 2;
-    if (i) { /* the pair's even token is there already */
-        const void *odd = row_of(v, piece->row, col);
-        for (int64_t o = 0; o < s->dv; o++)
-            pair[o] = (pair[o] & 0xffff) | (uint32_t)half_of(v, odd, o) << 16;
-        pair += s->dv;
+    at += (size_t)(piece->place / 2) * line;
+    if (piece->place % 2) {
+        write_odd(job, at, row_of(v, row, col));
+        at += line;
+        i = 1;
     }
-    for (; i < piece->n; i += 2, pair += s->dv)
-        pair_rows(job, v, pair, row_of(v, piece->row + i, col),
-            i + 1 < piece->n ? row_of(v, piece->row + i + 1, col) : NULL, s->dv);
+    for (; i < n; i += 2, at += line)
+        write_pair(job, at, row_of(v, row + i, col), i + 1 < n ? row_of(v, row + i + 1, col) : NULL);
 }
 
 static void kv_write_task(void *context, int worker, int64_t index)

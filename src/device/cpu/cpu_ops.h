@@ -115,6 +115,7 @@ typedef struct hs_claim_plan {
     int64_t place; /* of the first row's token */
     int64_t col, width, head_bytes; /* the first column in its head; columns of a head; from one head to the next */
     int64_t cols, col_bytes, group_bytes; /* from a column to the next; from a group of tokens to the next */
+    int64_t lane_bytes;                   /* from the line of a group's token to that of the next */
     int group_bits;                       /* a group holds 2^group_bits tokens */
 } hs_claim_plan;
 
@@ -128,7 +129,7 @@ static inline char *hs_claim_columns(const hs_claim_plan *c, int64_t col)
 static inline char *hs_claim_line(const hs_claim_plan *c, char *columns, int64_t row)
 {
     const int64_t place = c->place + row, lane = place & ((1 << c->group_bits) - 1);
-    return columns + (place >> c->group_bits) * c->group_bytes + lane * HS_LINE;
+    return columns + (place >> c->group_bits) * c->group_bytes + lane * c->lane_bytes;
 }
 
 /* What an instruction set that multiplies bfloat16 values has beside the kernels of kernels.def; a property of its own, for its
@@ -183,8 +184,10 @@ typedef struct hs_pair_kernels {
     /* dst[j] = scale * x[j] + 0 rounded to the nearest even; denormals may become 0. */
     void (*narrow)(uint16_t *dst, const float *x, float scale, int64_t n);
     void (*widen)(float *dst, const uint16_t *x, int64_t n);
-    void (*add)(float *to, const float *x, int64_t n);                                /* to[j] += x[j] */
-    void (*zip)(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n); /* as hs_pair_bf16_fn */
+    void (*add)(float *to, const float *x, int64_t n); /* to[j] += x[j] */
+    /* dst[(j / 16) * panel + j % 16] = even[j] in the low half, odd[j] in the high one, or 0 there where odd is NULL; j < n, and 0
+     * past n up to a multiple of 16. */
+    void (*zip)(uint32_t *dst, int64_t panel, const uint16_t *even, const uint16_t *odd, int64_t n);
     /* hs_gemm_bf16_fn's sum, where a(i, t) stands in left[i * lda + t]. page_k is a multiple of HS_PAIR_STEP, and
      * only there may a sum be cut. A zero has either sign. Bits depend on nothing but the instruction set:
      * avx512bf16: one chain, two fused multiply-adds a pair, the odd element first; denormals count as 0.
@@ -266,7 +269,7 @@ extern const hs_pair_kernels hs_pairs_avx512bf16, hs_pairs_amx;
 void hs_narrow_avx512bf16(uint16_t *dst, const float *x, float scale, int64_t n);
 void hs_widen_avx512bf16(float *dst, const uint16_t *x, int64_t n);
 void hs_add_avx512bf16(float *to, const float *x, int64_t n);
-void hs_zip_avx512bf16(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n);
+void hs_zip_avx512bf16(uint32_t *dst, int64_t panel, const uint16_t *even, const uint16_t *odd, int64_t n);
 void hs_own_avx512bf16(const hs_pair_own *o);
 hs_half_norm_fn hs_half_norm_avx512bf16;
 

@@ -137,16 +137,19 @@ static void copy_keys(const head *h, const char *page, int64_t first, int64_t n)
 static void copy_values(const head *h, const char *page, int64_t first, int64_t n)
 {
     const hs_kv_shape *s = h->shape;
-    const char *values = page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)h->head * hs_kv_value_bytes(s);
-    float *to = h->v + first * s->dv;
-    if (s->type == HS_F32) {
-        memcpy(to, values, (size_t)(n * s->dv) * sizeof *to);
-        return;
-    }
-    const uint16_t *from = (const uint16_t *)(const void *)values;
-    for (int64_t t = 0; t < n; t++) {
-        for (int64_t d = 0; d < s->dv; d++)
-            to[t * s->dv + d] = hs_bf16_to_f32(from[(t / 2 * s->dv + d) * 2 + t % 2]);
+    const char *panel = page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)h->head * hs_kv_value_bytes(s);
+    for (int64_t o = 0; o < s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel(s)) {
+        const int64_t width = s->dv - o < HS_KV_PANEL ? s->dv - o : HS_KV_PANEL;
+        for (int64_t t = 0; t < n; t++) {
+            float *to = h->v + (first + t) * s->dv + o;
+            if (s->type == HS_F32) {
+                memcpy(to, (const float *)(const void *)panel + t * HS_KV_PANEL, (size_t)width * sizeof *to);
+                continue;
+            }
+            const uint16_t *pair = (const uint16_t *)(const void *)panel + t / 2 * 2 * HS_KV_PANEL + t % 2;
+            for (int64_t d = 0; d < width; d++)
+                to[d] = hs_bf16_to_f32(pair[2 * d]);
+        }
     }
 }
 

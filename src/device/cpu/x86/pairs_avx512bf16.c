@@ -58,13 +58,13 @@ void hs_add_avx512bf16(float *to, const float *x, int64_t n)
     }
 }
 
-void hs_zip_avx512bf16(uint32_t *dst, const uint16_t *even, const uint16_t *odd, int64_t n)
+void hs_zip_avx512bf16(uint32_t *dst, int64_t panel, const uint16_t *even, const uint16_t *odd, int64_t n)
 {
-    for (int64_t j = 0; j < n; j += HS_PANEL) {
+    for (int64_t j = 0; j < n; j += HS_PANEL, dst += panel) {
         const __mmask16 there = (__mmask16)hs_first32(n - j);
         const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, even + j));
         const __m512i high =
             odd ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, odd + j)) : _mm512_setzero_si512();
-        _mm512_mask_storeu_epi32(dst + j, there, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+        _mm512_storeu_si512(dst, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
     }
 }
