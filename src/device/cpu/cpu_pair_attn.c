@@ -255,12 +255,26 @@ static int64_t joins_of_run(const pair_job *job)
     return hs_ceil_div_i64(job->chunk, JOINED);
 }
 
-/* Adds up the segments of some of a run's rows for one head. */
+/* Adds up the segments of rows row .. end - 1 of a run: of one segment all rows that see it, the last ones, for they lie in one
+ * piece. */
+static void join_rows(const pair_job *job, const hs_row_run *run, int64_t task, int64_t head, int64_t row, int64_t end)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t first = attn->tasks[task].first, dv = attn->kv->shape.dv;
+    for (int64_t segment = 1; row < end && segment < job->n_segments; segment++) {
+        while (row < end && hs_attn_rows_see(attn, run, row, 1) <= segment * SEGMENT)
+            row++;
+        attn->pairs->add(sums_at(job, task, head, 0, row - first, NULL),
+            sums_at(job, task, head, segment, row - first, NULL), (end - row) * dv);
+    }
+}
+
+/* The same for some of a run's rows and one head, and what follows. */
 static void join_task(void *context, int worker, int64_t index)
 {
     const pair_job *job = context;
     const hs_attn_job *attn = &job->attn;
-    const int64_t n_heads = attn->kv->shape.n_heads, dv = attn->kv->shape.dv, part = index % joins_of_run(job);
+    const int64_t n_heads = attn->kv->shape.n_heads, part = index % joins_of_run(job);
     const int64_t head = index / joins_of_run(job) % n_heads, task = index / joins_of_run(job) / n_heads;
     const int64_t first = attn->tasks[task].first, begin = first + part * JOINED;
     hs_row_run runs[HS_ROW_KINDS];
@@ -268,13 +282,10 @@ static void join_task(void *context, int worker, int64_t index)
     hs_attn_runs(attn, job->a->n_context, &attn->tasks[task], runs);
     for (int i = 0; i < HS_ROW_KINDS; i++) {
         const int64_t end = hs_min_i64(runs[i].end, begin + JOINED);
-        for (int64_t row = runs[i].first > begin ? runs[i].first : begin; row < end; row++) {
-            float *sum = sums_at(job, task, head, 0, row - first, NULL);
-            const int64_t n = hs_ceil_div_i64(hs_attn_rows_see(attn, &runs[i], row, 1), SEGMENT);
-            for (int64_t segment = 1; segment < n; segment++)
-                attn->pairs->add(sum, sums_at(job, task, head, segment, row - first, NULL), dv);
-            finish_row(job, &runs[i], i == HS_ROW_CANDIDATE, row, head, sum);
-        }
+        int64_t row = hs_max_i64(runs[i].first, begin);
+        join_rows(job, &runs[i], task, head, row, end);
+        for (; row < end; row++)
+            finish_row(job, &runs[i], i == HS_ROW_CANDIDATE, row, head, sums_at(job, task, head, 0, row - first, NULL));
     }
 }
 
