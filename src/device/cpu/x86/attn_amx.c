@@ -45,11 +45,13 @@ static void next_scores(const hs_pair_weights *w, hs_gemm_columns *cols, hs_pipe
 /* Sums over the next columns of the values. */
 static void next_sums(const hs_gemm *g, hs_gemm_columns *cols, hs_pipe *p)
 {
+    alignas(64) float sums[SIDE * SIDE];
     hs_block s;
-    if (hs_block_of(&s, g, cols, 0))
-        hs_block_piped(&s, p, finish_inline);
-    else
-        hs_block_gemm(g, cols, 0);
+    const bool fits = hs_block_of(&s, g, cols, 0);
+    const hs_block whole = fits ? s : hs_block_whole(&s, sums);
+    hs_block_piped(&whole, p, finish_inline);
+    if (!fits)
+        hs_block_take(&s, &whole);
     hs_gemm_next_columns(g, cols, hs_gemm_columns_left(g, cols, SIDE));
 }
 
@@ -73,7 +75,7 @@ void hs_weights_pairs_amx(const hs_pair_weights *w)
         .finish = finish,
         .sum = sum,
         .n = HS_PIPE_MOST,
-        .each = hs_pipe_each(n_blocks(scores->n) * SIDE, steps)};
+        .each = hs_pipe_each(n_blocks(scores->n) * scores->rows, steps)};
     hs_gemm_columns at = hs_gemm_first_columns(scores), to = {0};
     if (values)
         to = hs_gemm_first_columns(values);

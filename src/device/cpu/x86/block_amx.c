@@ -17,14 +17,16 @@ int hs_pipe_each(int64_t rows, int64_t steps)
 static void look(hs_pipe *p)
 {
     const hs_pipe_block *block = &p->block[p->first];
-    p->quick = p->count > 0 && block->whole && block->n_rows == SIDE && p->next % p->each == 0;
+    p->quick = p->count > 0 && block->whole && p->next + p->each <= block->n_rows;
 }
 
-void hs_pipe_pop(hs_pipe *p)
+void hs_pipe_turn(hs_pipe *p)
 {
-    p->next = 0;
-    p->first = p->first + 1 == p->n ? 0 : p->first + 1;
-    p->count--;
+    if (p->next == p->block[p->first].n_rows) {
+        p->next = 0;
+        p->first = p->first + 1 == p->n ? 0 : p->first + 1;
+        p->count--;
+    }
     look(p);
 }
 
@@ -34,7 +36,7 @@ void hs_pipe_finish_rows(hs_pipe *p, int64_t n)
         const hs_pipe_block *block = &p->block[p->first];
         p->finish(p->task, block, p->next, p->sum[p->first][p->next], false);
         if (++p->next == block->n_rows)
-            hs_pipe_pop(p);
+            hs_pipe_turn(p);
     }
     look(p); /* they need not have ended with a block */
 }
@@ -163,7 +165,10 @@ HS_INLINE void tiles(const hs_block *s, const int R, const int V, const bool aga
 
 void hs_block_begin(const hs_block *s)
 {
-    begin_tiles(s, 2, 2);
+    if (s->n_rows <= TILE)
+        begin_tiles(s, 1, 2);
+    else
+        begin_tiles(s, 2, 2);
 }
 
 void hs_block_run(const hs_block *s)
@@ -186,20 +191,21 @@ static void copy_sums(char *dst, int64_t to, const char *src, int64_t from, cons
         memcpy(dst + r * to, src + r * from, (size_t)s->n_cols * sizeof(float));
 }
 
-/* Sums that do not fill tiles. */
-static __attribute__((noinline)) void run_edge(hs_block s)
+hs_block hs_block_whole(const hs_block *s, float sums[SIDE * SIDE])
 {
-    alignas(64) float whole[SIDE * SIDE];
-    char *const c = s.c;
-    const int64_t ldc = s.ldc;
-    s.c = (char *)whole;
-    s.ldc = s.ldfrom = SIDE * sizeof(float);
-    if (s.from) {
-        copy_sums(s.c, s.ldc, c, ldc, &s);
-        s.from = s.c;
+    hs_block whole = *s;
+    whole.c = (char *)sums;
+    whole.ldc = whole.ldfrom = SIDE * sizeof(float);
+    if (s->from) {
+        copy_sums(whole.c, whole.ldc, s->from, s->ldfrom, s);
+        whole.from = whole.c;
     }
-    hs_block_run(&s);
-    copy_sums(c, ldc, s.c, s.ldc, &s);
+    return whole;
+}
+
+void hs_block_take(const hs_block *s, const hs_block *whole)
+{
+    copy_sums(s->c, s->ldc, whole->c, whole->ldc, s);
 }
 
 bool hs_block_of(hs_block *s, const hs_gemm *g, const hs_gemm_columns *cols, int64_t row)
@@ -220,9 +226,13 @@ bool hs_block_of(hs_block *s, const hs_gemm *g, const hs_gemm_columns *cols, int
 
 void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row)
 {
+    alignas(64) float sums[SIDE * SIDE];
     hs_block s;
-    if (hs_block_of(&s, g, cols, row))
+    if (hs_block_of(&s, g, cols, row)) {
         hs_block_run(&s);
-    else
-        run_edge(s);
+        return;
+    }
+    const hs_block whole = hs_block_whole(&s, sums);
+    hs_block_run(&whole);
+    hs_block_take(&s, &whole);
 }

@@ -30,7 +30,7 @@ typedef struct hs_pipe {
     int64_t first, count;     /* the oldest block, and how many there are */
     int64_t next;             /* row of the oldest one */
     int each;                 /* rows for a step of SIDE rows and columns: 1, 2, 4 or 8 */
-    bool quick;               /* the oldest one is there, is whole, and its other rows are such shares */
+    bool quick;               /* the oldest one is there, is whole, and has so many rows left */
     hs_pipe_block block[HS_PIPE_MOST];
 } hs_pipe;
 
@@ -42,8 +42,8 @@ float *hs_pipe_place(hs_pipe *p);
 void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole, char *claim);
 /* Finishes up to n rows. */
 void hs_pipe_finish_rows(hs_pipe *p, int64_t n);
-/* The oldest block is finished. */
-void hs_pipe_pop(hs_pipe *p);
+/* Fewer than `each` rows of the oldest block are left. */
+void hs_pipe_turn(hs_pipe *p);
 
 /* c = from + a b of one block; distances in bytes. */
 typedef struct hs_block {
@@ -57,18 +57,22 @@ typedef struct hs_block {
 } hs_block;
 
 void hs_block_run(const hs_block *s);
-/* Sets up 2 x 2 tiles of sums. */
+/* Sets up the tiles of its sums, two columns of them. */
 void hs_block_begin(const hs_block *s);
 
 /* s becomes block (row, columns) of a product; with g->accumulate its sums begin with what g->c holds. Returns whether it consists of
  * whole tiles, as hs_block_run wants it. */
 bool hs_block_of(hs_block *s, const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
+/* The same block with its sums in memory that holds whole tiles; and they come to where they belong. */
+hs_block hs_block_whole(const hs_block *s, float sums[SIDE * SIDE]);
+void hs_block_take(const hs_block *s, const hs_block *whole);
 /* Any such block. */
 void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
 
-/* Steps of k of a block of SIDE rows and columns, and with each of them rows of the pipe; each = p->each and `again` = g->again as
- * literals. */
-HS_INLINE void hs_block_steps(const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const int each, const bool again)
+/* Steps of k of a block of R rows and two columns of tiles, and with each of them rows of the pipe; R, each = p->each and `again`, as
+ * g->again, are literals. */
+HS_INLINE void hs_block_steps(
+    const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const int R, const int each, const bool again)
 {
     const hs_gemm *g = s->g;
     const int64_t word = sizeof(uint32_t), lda = s->lda, ldb = g->ldb * word, panel = g->panel * word;
@@ -81,47 +85,49 @@ HS_INLINE void hs_block_steps(const hs_block *s, hs_pipe *p, hs_pipe_finish *fin
                 const hs_pipe_block *block = &p->block[p->first];
                 float(*const sum)[SIDE] = p->sum[p->first] + p->next;
                 int row = 0, product = 0;
-                HS_TILES_STEP(a, lda, b, ldb, panel, 2, 2, again, {
+                HS_TILES_STEP(a, lda, b, ldb, panel, R, 2, again, {
                     product++;
-                    for (; row * 4 < product * each; row++)
+                    for (; row * 2 * R < product * each; row++)
                         finish(p->task, block, p->next + row, sum[row], true);
                 });
                 p->next += each;
-                if (p->next == SIDE)
-                    hs_pipe_pop(p);
+                if (p->next + each > block->n_rows)
+                    hs_pipe_turn(p);
             } else {
-                HS_TILES_STEP(a, lda, b, ldb, panel, 2, 2, again, (void)0);
+                HS_TILES_STEP(a, lda, b, ldb, panel, R, 2, again, (void)0);
                 hs_pipe_finish_rows(p, each);
             }
         }
     }
 }
 
-HS_INLINE void hs_block_steps_of(const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const bool again)
+HS_INLINE void hs_block_steps_of(const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const int R, const bool again)
 {
     if (p->each == 8)
-        hs_block_steps(s, p, finish, 8, again);
+        hs_block_steps(s, p, finish, R, 8, again);
     else if (p->each == 4)
-        hs_block_steps(s, p, finish, 4, again);
+        hs_block_steps(s, p, finish, R, 4, again);
     else if (p->each == 2)
-        hs_block_steps(s, p, finish, 2, again);
+        hs_block_steps(s, p, finish, R, 2, again);
     else
-        hs_block_steps(s, p, finish, 1, again);
+        hs_block_steps(s, p, finish, R, 1, again);
 }
 
 /* A block, and rows of the pipe on the way. */
 HS_INLINE void hs_block_piped(const hs_block *s, hs_pipe *p, hs_pipe_finish *finish)
 {
-    if (s->n_rows <= TILE || s->n_cols <= TILE || s->g->k % HS_PAIR_STEP) {
+    if (s->n_cols <= TILE || s->n_cols % TILE || s->g->k % HS_PAIR_STEP) {
         hs_block_run(s);
         return;
     }
     hs_block_begin(s);
-    if (s->g->again)
-        hs_block_steps_of(s, p, finish, true);
+    if (s->n_rows <= TILE)
+        hs_block_steps_of(s, p, finish, 1, false);
+    else if (s->g->again)
+        hs_block_steps_of(s, p, finish, 2, true);
     else
-        hs_block_steps_of(s, p, finish, false);
-    hs_tiles_store(s->c, s->ldc, 2, 2);
+        hs_block_steps_of(s, p, finish, 2, false);
+    hs_tiles_store(s->c, s->ldc, s->n_rows <= TILE ? 1 : 2, 2);
     TILES_WRITTEN;
 }
 
