@@ -36,6 +36,8 @@ void hs_linear_pairs_amx(const hs_pair_linear *l)
         s.a = (const char *)(l->x + row * l->ldx);
         s.n_rows = hs_min_i64(l->rows - row, SIDE);
         g.again = l->again || row > 0;
+        for (int64_t r = row; r < row + s.n_rows; r++) /* others follow as rows are finished */
+            hs_claim(l->out + r * l->ldo);
         for (; cols.col < l->n; hs_gemm_next_columns(&g, &cols, s.n_cols)) {
             s.n_cols = l->n - cols.col > TILE ? SIDE : TILE; /* panels are whole */
             s.c = (char *)hs_pipe_place(&p);
