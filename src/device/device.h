@@ -74,14 +74,16 @@ typedef struct hs_kv_write_args {
  * NULL. out may be residual; it overlaps nothing else. One float32 chain of fused multiply-adds per element, ascending
  * over `in` (with bf16 also chains of an instruction set's own), so that a row's result does not depend on the other rows.
  * bf16: act's argument (when there is an act), act's value, and the sum with the residual (x @ w + bias + residual is
- * rounded once when there is no act). */
+ * rounded once when there is no act).
+ *   stream [rows, n] float32, or data NULL: a residual stream that is never rounded. It becomes x @ w + bias + stream, and out that,
+ * bf16: rounded. Then there is neither act nor residual; it overlaps nothing else. */
 enum { HS_LINEAR_MOST = 4 };
 typedef struct hs_linear_args {
     hs_mat out, x;
     const hs_packed *w;
     const float *bias;
     hs_activation act;
-    hs_mat residual;
+    hs_mat residual, stream;
     bool bf16;
     /* A hint: out is k or v of this later call, whose pages a device may make ready. NULL: nothing is known. */
     const hs_kv_write_args *stored;

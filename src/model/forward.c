@@ -9,9 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err)
+static hstu_status make_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, bool bf16, hstu_error *err)
 {
-    const bool bf16 = pass->model->bf16 && pass->dev->stores_bf16;
     const int64_t ld = bf16 ? hs_mat_half_ld(cols) : cols;
     const size_t n = (size_t)(bf16 ? rows + HS_MAT_BLOCK : rows) * (size_t)ld;
     *out = (hs_mat){.rows = rows, .cols = cols, .ld = ld, .bf16 = bf16};
@@ -24,6 +23,16 @@ hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t 
     for (int64_t r = 0; bf16 && cols % HS_MAT_BLOCK != 0 && r < rows; r++)
         memset(out->half + r * ld + cols, 0, (size_t)(HS_MAT_BLOCK - cols % HS_MAT_BLOCK) * sizeof *out->half);
     return HSTU_OK;
+}
+
+hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err)
+{
+    return make_mat(pass, out, rows, cols, pass->model->bf16 && pass->dev->stores_bf16, err);
+}
+
+hstu_status hs_pass_floats(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err)
+{
+    return make_mat(pass, out, rows, cols, false, err);
 }
 
 hstu_status hs_pass_trace(const hs_pass *pass, int64_t layer, const char *name, hs_mat m, hstu_error *err)

@@ -76,6 +76,8 @@ hstu_status hs_sasrec_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu_
 
 /* A matrix, or room for n numbers, in the pass's workspace. */
 hstu_status hs_pass_mat(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err);
+/* The same of float32 values whatever the model's. */
+hstu_status hs_pass_floats(const hs_pass *pass, hs_mat *out, int64_t rows, int64_t cols, hstu_error *err);
 hstu_status hs_pass_ids(const hs_pass *pass, int64_t **out, int64_t n, hstu_error *err);
 /* Whether layer l need compute no more than the users' newest rows. */
 bool hs_pass_narrows(const hs_pass *pass, int64_t l);

@@ -118,6 +118,26 @@ static hstu_status check_linear(hs_device *dev, const hs_linear_args *a, hstu_er
         if (a->residual.data != a->out.data || a->residual.ld != a->out.ld || a->residual.bf16 != a->out.bf16)
             HS_TRY(hs_op_check_apart(op, "out", &a->out, "residual", &a->residual, err));
     }
+    if (!a->stream.data)
+        return HSTU_OK;
+    HS_TRY(hs_op_check_mat(op, "stream", &a->stream, a->x.rows, n, err));
+    HS_TRY(hs_op_check_apart(op, "stream", &a->stream, "out", &a->out, err));
+    HS_TRY(hs_op_check_apart(op, "stream", &a->stream, "x", &a->x, err));
+    if (a->stream.bf16 || a->act != HS_ACT_NONE || a->residual.data)
+        return hs_fail(err, HSTU_EINVAL, 0,
+            "op %s: a stream must hold float32 values, with neither an activation nor a residual beside it", op);
+    return HSTU_OK;
+}
+
+/* What one layer writes, and all that another reads or writes. */
+static hstu_status check_beside(const char *name, const hs_mat *written, const hs_linear_args *other, hstu_error *err)
+{
+    const hs_mat *const all[] = {&other->x, &other->out, &other->residual, &other->stream};
+    static const char *const names[] = {"another's x", "another's out", "another's residual", "another's stream"};
+    for (int i = 0; i < 4; i++) {
+        if (all[i]->data)
+            HS_TRY(hs_op_check_apart("linear", name, written, names[i], all[i], err));
+    }
     return HSTU_OK;
 }
 
@@ -135,11 +155,9 @@ hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hs
         for (int64_t j = 0; j < n; j++) {
             if (j == i)
                 continue;
-            HS_TRY(hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's x", &a[j].x, err));
-            HS_TRY(hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's out", &a[j].out, err));
-            if (a[j].residual.data)
-                HS_TRY(
-                    hs_op_check_apart("linear", "a layer's out", &a[i].out, "another's residual", &a[j].residual, err));
+            HS_TRY(check_beside("a layer's out", &a[i].out, &a[j], err));
+            if (a[i].stream.data)
+                HS_TRY(check_beside("a layer's stream", &a[i].stream, &a[j], err));
         }
     }
     HS_OP_CALL_COUNTED(dev, linear, hs_op_linear_flop(a, n), a, n);

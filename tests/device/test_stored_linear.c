@@ -1,7 +1,7 @@
 /* Linear layers of matrices that hold bfloat16 values, in every mixture with float32 ones. */
 #include "bf16_test.h"
 
-typedef enum added { ADD_NONE, ADD_FLOAT, ADD_STORED, ADD_OUT, N_ADDED } added;
+typedef enum added { ADD_NONE, ADD_FLOAT, ADD_STORED, ADD_OUT, ADD_STREAM, N_ADDED } added;
 
 typedef struct stored_layer {
     int64_t rows, in, n;
@@ -9,7 +9,7 @@ typedef struct stored_layer {
     bool with_bias, x_half, out_half, is_f32; /* the last: of the weight */
     added added;
     hs_mat x, w, bias, add;
-    hs_mat out;                              /* float32 values of what was computed */
+    hs_mat out, stream;                      /* float32 values of what was computed */
     hs_mat stored_x, stored_add, stored_out; /* what the device is given */
     hs_packed *packed;
 } stored_layer;
@@ -21,8 +21,14 @@ static void layer_new(stored_layer *l, hs_device *dev, int isa)
     l->bias = bf16_mat_new(1, l->n, l->n, FILL_SIGNED, 5);
     l->add = bf16_mat_new(l->rows, l->n, l->n + 2, FILL_SIGNED, 6);
     l->out = mat_out(l->rows, l->n, l->n + 3);
-    for (int64_t r = 0; l->added == ADD_OUT && r < l->rows; r++)
-        memcpy(l->out.data + r * l->out.ld, l->add.data + r * l->add.ld, (size_t)l->n * sizeof(float));
+    l->stream = mat_out(l->rows, l->n, l->n + 5);
+    for (int64_t r = 0; r < l->rows; r++) {
+        const float *add = l->add.data + r * l->add.ld;
+        if (l->added == ADD_OUT)
+            memcpy(l->out.data + r * l->out.ld, add, (size_t)l->n * sizeof *add);
+        for (int64_t c = 0; c < l->n; c++)
+            l->stream.data[r * l->stream.ld + c] = add[c] + ldexpf(add[c], -12); /* no bfloat16 value */
+    }
     l->stored_x = stored_new(isa, &l->x, l->x_half);
     l->stored_out = stored_new(isa, &l->out, l->out_half);
     l->stored_add = stored_new(isa, &l->add, l->added == ADD_STORED);
@@ -38,8 +44,8 @@ static void layer_free(stored_layer *l, hs_device *dev)
     stored_free(&l->stored_out);
     if (l->added == ADD_STORED)
         stored_free(&l->stored_add);
-    hs_mat *all[] = {&l->x, &l->w, &l->bias, &l->add, &l->out};
-    for (int i = 0; i < 5; i++)
+    hs_mat *all[] = {&l->x, &l->w, &l->bias, &l->add, &l->out, &l->stream};
+    for (int i = 0; i < 6; i++)
         hs_free(all[i]->data);
 }
 
@@ -51,7 +57,9 @@ static hs_linear_args layer_args(const stored_layer *l)
         .bias = l->with_bias ? l->bias.data : NULL,
         .act = l->act,
         .bf16 = true};
-    if (l->added != ADD_NONE)
+    if (l->added == ADD_STREAM)
+        a.stream = l->stream;
+    else if (l->added != ADD_NONE)
         a.residual = l->added == ADD_OUT ? l->stored_out : l->stored_add;
     return a;
 }
@@ -78,7 +86,8 @@ static void check_element(const stored_layer *l, int isa, int64_t r, int64_t c)
     const float *left = l->x.data + r * l->x.ld, *right = l->w.data + c;
     const float sum = l->x_half ? paired_chain(isa, left, right, l->n, l->in) : chain(left, right, l->n, l->in);
     const float z = sum + (l->with_bias ? l->bias.data[c] : 0.0f);
-    const float residual = l->added == ADD_NONE ? 0.0f : l->add.data[r * l->add.ld + c];
+    const float add = l->add.data[r * l->add.ld + c], in_stream = add + ldexpf(add, -12);
+    const float residual = l->added == ADD_NONE ? 0.0f : l->added == ADD_STREAM ? in_stream : add;
     const float got = l->out.data[r * l->out.ld + c];
     float low = z, high = z;
     if (l->act != HS_ACT_NONE) {
@@ -87,6 +96,8 @@ static void check_element(const stored_layer *l, int isa, int64_t r, int64_t c)
         low = to_bf16((float)from); /* nearly always equal */
         high = to_bf16((float)to);
     }
+    if (l->added == ADD_STREAM)
+        assert_true(l->stream.data[r * l->stream.ld + c] == z + residual);
     if (!(got >= to_bf16(low + residual) && got <= to_bf16(high + residual)))
         fail_msg("%s linear [%d, %d, %d], activation %d, x %d, out %d, residual %d: [%d, %d] is %a, not %a",
             hs_cpu_kernels_at(isa)->isa, (int)l->rows, (int)l->in, (int)l->n, (int)l->act, l->x_half, l->out_half,
@@ -98,6 +109,7 @@ static void layer_check(const stored_layer *l, int isa, int64_t step)
 {
     stored_read(&l->stored_out, &l->out);
     mat_check_gaps(&l->out);
+    mat_check_gaps(&l->stream);
     for (int64_t r = 0; r < l->rows; r += step) {
         for (int64_t c = 0; c < l->n; c++)
             check_element(l, isa, r, c);
@@ -131,9 +143,11 @@ static void test_mixtures(void **state)
             stored_layer l = {.rows = size[0], .in = size[1], .n = size[2], .act = acts[kind % 4]};
             l.with_bias = kind / 4 % 2;
             l.added = (added)(kind / 8 % N_ADDED);
-            l.x_half = kind / 32 % 2;
-            l.out_half = kind / 64 % 2;
-            l.is_f32 = kind / 128 && !l.x_half;
+            l.x_half = kind / 40 % 2;
+            l.out_half = kind / 80 % 2;
+            l.is_f32 = kind / 160 && !l.x_half;
+            if (l.added == ADD_STREAM)
+                l.act = HS_ACT_NONE;
             layer_case(isa, l);
         }
     }
@@ -147,7 +161,7 @@ static void layers_case(int isa, int64_t rows, int64_t in)
     const stored_layer shape[LAYERS] = {{.n = 130, .act = HS_ACT_SILU, .x_half = true, .out_half = true},
         {.n = 65, .x_half = true, .out_half = true, .with_bias = true, .added = ADD_OUT},
         {.n = 47, .act = HS_ACT_GELU, .out_half = true, .added = ADD_FLOAT},
-        {.n = 96, .act = HS_ACT_RELU, .x_half = true, .added = ADD_STORED}};
+        {.n = 96, .x_half = true, .out_half = true, .added = ADD_STREAM}};
     hs_device *dev[] = {device_new(isa, 1), device_new(isa, 3)};
     stored_layer layer[3][LAYERS];
     for (int way = 0; way < 3; way++) { /* the last: three threads, one layer after the other */
@@ -170,6 +184,7 @@ static void layers_case(int isa, int64_t rows, int64_t in)
     for (int i = 0; i < LAYERS; i++) {
         mat_check_same_bits(&layer[1][i].out, &layer[0][i].out, "layers on three threads");
         mat_check_same_bits(&layer[2][i].out, &layer[0][i].out, "a layer by itself");
+        mat_check_same_bits(&layer[1][i].stream, &layer[0][i].stream, "a stream on three threads");
     }
     for (int way = 0; way < 3; way++) {
         for (int i = 0; i < LAYERS; i++)

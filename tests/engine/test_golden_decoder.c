@@ -193,7 +193,7 @@ static void test_bf16(void **state)
     const double most = largest_magnitude(c, USERS * VOCABULARY);
     assert_memory_equal(a, b, USERS * VOCABULARY * sizeof *a);
     assert_true(memcmp(a, c, USERS * VOCABULARY * sizeof *a) != 0);
-    assert_close("bf16 logits", a, c, USERS * VOCABULARY, 0.05 * most);
+    assert_close("bf16 logits", a, c, USERS * VOCABULARY, 0.01 * most);
     hs_free(a);
     hs_free(b);
     hs_free(c);

@@ -57,6 +57,11 @@ static void test_pack_and_linear(void **state)
 
     const hs_kv_write_args stored = {.k = good.out, .v = good.out};
     REFUSES(linear, good, x.stored = &stored, "the pages' type must be fp32 or bf16, but is number 0");
+    REFUSES(linear, good, x.stream = hs_mat_of(out, 2, 2), "stream and out overlap");
+    REFUSES(linear, good, x.stream = hs_mat_of(in, 2, 2), "stream and x overlap");
+    REFUSES(linear, good, x.stream = hs_mat_of(all, 1, 2), "stream must be [2, 2]");
+    REFUSES(linear, good, x.stream = hs_mat_of(all, 2, 2); x.act = HS_ACT_SILU, "neither an activation nor a residual");
+    REFUSES(linear, good, x.stream = hs_mat_of(all, 2, 2); x.residual = hs_mat_of(all + 4, 2, 2), "nor a residual");
     REFUSES(linear, good, x.next = hs_mat_of(out, 1, 2), "next must be [2, 2], but is [1, 2]");
     hs_linear_args slices = good; /* columns 0 .. 2 and 3 .. 4 of one matrix */
     slices.x = hs_mat_cols(hs_mat_of(all, 2, 5), 0, 3);

@@ -172,6 +172,22 @@ static hs_claim_plan claim_of(const hs_linear_args *a, const region *at)
         .group_bytes = next->ld * element};
 }
 
+/* What follows the sums of a row with a residual stream. */
+static void finish_stream(
+    const linear_job *job, const hs_linear_args *a, int64_t row, const region *at, const float *sums)
+{
+    float *const stream = a->stream.data + row * a->stream.ld + at->col;
+    const int64_t to = row * a->out.ld + at->col;
+    job->kernels->finish(stream, sums, a->bias ? a->bias + at->col : NULL, stream, HS_ACT_NONE, false, at->cols);
+    if (a->out.bf16) {
+        job->kernels->pairs->narrow(a->out.half + to, stream, 1.0f, at->cols);
+        return;
+    }
+    memcpy(a->out.data + to, stream, (size_t)at->cols * sizeof *stream);
+    if (a->bf16)
+        job->kernels->round_bf16(a->out.data + to, 1.0f, at->cols);
+}
+
 /* Product and epilogue of one strip. */
 static void linear_strip(const linear_job *job, const hs_linear_args *a, const region *at)
 {
@@ -183,6 +199,10 @@ static void linear_strip(const linear_job *job, const hs_linear_args *a, const r
             hs_claim(hs_claim_line(&claim, hs_claim_columns(&claim, col), r));
         const int64_t from = (at->row + r) * a->residual.ld + at->col, to = (at->row + r) * a->out.ld + at->col;
         const float *more = NULL;
+        if (a->stream.data) {
+            finish_stream(job, a, at->row + r, at, sums + r * STRIP);
+            continue;
+        }
         if (a->residual.data && a->residual.bf16) {
             job->kernels->pairs->widen(residual, a->residual.half + from, at->cols);
             more = residual;
@@ -211,6 +231,8 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
         .residual = a->residual.data ? a->residual.half + at->row * a->residual.ld + at->col : NULL,
         .w = w,
         .bias = a->bias ? a->bias + at->col : NULL,
+        .stream = a->stream.data ? a->stream.data + at->row * a->stream.ld + at->col : NULL,
+        .lds = a->stream.ld,
         .ldo = a->out.ld,
         .ldx = a->x.ld,
         .ldr = a->residual.ld,

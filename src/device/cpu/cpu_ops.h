@@ -138,7 +138,8 @@ static inline char *hs_claim_line(const hs_claim_plan *c, char *columns, int64_t
 enum { HS_PAIR_STEP = HS_MAT_BLOCK, HS_PAIR_ROWS = 16, HS_PAIR_TILE = 32 };
 
 /* out[r, o] = act(sum + bias[o]) + residual[r, o], sum as gemm has it of x [rows, k] and a packed weight; rounded as hs_finish_fn
- * does with `bf16`. bias and residual may be NULL; out may be residual.
+ * does with `bf16`. bias and residual may be NULL; out may be residual. With `stream` (no act, no residual), which is not rounded,
+ *   stream[r, o] = sum + bias[o] + stream[r, o], and out[r, o] that rounded.
  * Check: before its value is rounded, SiLU is within 2^-16 of the true one, relatively, + 2^-100, and GELU within 2^-15 + 2^-59 (of
  * -INFINITY both may be NaN, GELU near 0 too); others as in hs_finish_fn. */
 typedef struct hs_pair_linear {
@@ -146,7 +147,8 @@ typedef struct hs_pair_linear {
     const uint16_t *x, *residual;
     const uint32_t *w; /* panel p begins at w + p * panel */
     const float *bias;
-    int64_t ldo, ldx, ldr, panel;
+    float *stream; /* or NULL */
+    int64_t ldo, ldx, ldr, lds, panel;
     int64_t rows, k, n;
     hs_activation act;
     bool again;          /* the thread read these columns of the weight a moment ago: a hint */

@@ -108,6 +108,13 @@ HS_INLINE void hs_linear_row(const hs_pair_linear *l, int64_t r, int64_t col, co
             high = v_activate(high, l->act);
         }
     }
+    if (l->stream) {
+        float *const at = l->stream + r * l->lds + col;
+        low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(first, at));
+        high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(second, at + 16));
+        _mm512_mask_storeu_ps(at, first, low);
+        _mm512_mask_storeu_ps(at + 16, second, high);
+    }
     if (l->residual) {
         const __m512i more = _mm512_maskz_loadu_epi16(there, l->residual + r * l->ldr + col);
         if (l->act != HS_ACT_NONE) {
