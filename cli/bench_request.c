@@ -171,7 +171,8 @@ static hstu_status open_cache(
     hstu_cache_stats stats;
     hstu_cache_options_init(&options);
     const uint64_t tokens = (uint64_t)(r->row->n[HS_BENCH_HISTORY] + 2 * PAGE_TOKENS) * (uint64_t)r->batch;
-    const uint64_t each = 2u * 4u * (uint64_t)(info->n_blocks * info->n_heads) * (uint64_t)(info->dqk + info->dv);
+    const uint64_t width = (uint64_t)(info->dqk + (info->dv + 15) / 16 * 16); /* values lie in panels of 16 */
+    const uint64_t each = 2u * 4u * (uint64_t)(info->n_blocks * info->n_heads) * width;
     options.bytes = tokens * (each + 64u) + ((uint64_t)16 << 20);
     options.page_tokens = PAGE_TOKENS;
     HS_TRY(hstu_cache_open(&r->cache, model, &options, err));

@@ -87,7 +87,8 @@ typedef struct hs_linear_args {
     bool bf16;
     /* A hint: out is k or v of this later call, whose pages a device may make ready. NULL: nothing is known. */
     const hs_kv_write_args *stored;
-    /* Another: a matrix of as many rows and columns as out, which a later operation makes of out's rows. */
+    /* A hint: a matrix of as many rows and columns as out that is written next, by this pass or another; a device may make its memory
+     * ready, and leaves what it holds. Data NULL: nothing is known. */
     hs_mat next;
 } hs_linear_args;
 

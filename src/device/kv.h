@@ -41,15 +41,15 @@ static inline size_t hs_kv_element_bytes(const hs_kv_shape *s)
     return s->type == HS_BF16 ? 2 : 4;
 }
 
-/* Bytes of one head's keys, and of its values. Multiples of 64. */
+/* Bytes of one head's keys, a multiple of 64. */
 static inline size_t hs_kv_key_bytes(const hs_kv_shape *s)
 {
     const int64_t dqk = s->type == HS_BF16 ? s->dqk + s->dqk % 2 : s->dqk;
     return (size_t)(s->page_tokens * dqk) * hs_kv_element_bytes(s);
 }
 
-/* Of one panel of values: 16 dimensions of a page's tokens. */
-static inline size_t hs_kv_value_panel(const hs_kv_shape *s)
+/* Bytes of 16 dimensions of a page's values, and how many such panels one head has. */
+static inline size_t hs_kv_value_panel_bytes(const hs_kv_shape *s)
 {
     return (size_t)(s->page_tokens * HS_KV_PANEL) * hs_kv_element_bytes(s);
 }
@@ -59,9 +59,10 @@ static inline int64_t hs_kv_value_panels(const hs_kv_shape *s)
     return s->dv / HS_KV_PANEL + (s->dv % HS_KV_PANEL != 0);
 }
 
+/* Bytes of one head's values, a multiple of 64. */
 static inline size_t hs_kv_value_bytes(const hs_kv_shape *s)
 {
-    return (size_t)hs_kv_value_panels(s) * hs_kv_value_panel(s);
+    return (size_t)hs_kv_value_panels(s) * hs_kv_value_panel_bytes(s);
 }
 
 /* Bytes of one layer in a page. */
@@ -80,6 +81,7 @@ static inline char *hs_kv_values(const hs_kv_shape *s, char *page, int64_t head)
     return page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)head * hs_kv_value_bytes(s);
 }
 
+/* The parts of hs_kv_clear. */
 static inline void hs_kv_clear_keys(const hs_kv_shape *s, char *keys, int64_t from)
 {
     const size_t lane = sizeof(float), panel = hs_kv_key_bytes(s) / (size_t)s->page_tokens * HS_KV_PANEL;
@@ -92,7 +94,7 @@ static inline void hs_kv_clear_keys(const hs_kv_shape *s, char *keys, int64_t fr
 
 static inline void hs_kv_clear_values(const hs_kv_shape *s, char *values, int64_t from)
 {
-    const size_t element = hs_kv_element_bytes(s), token = HS_KV_PANEL * element, panel = hs_kv_value_panel(s);
+    const size_t element = hs_kv_element_bytes(s), token = HS_KV_PANEL * element, panel = hs_kv_value_panel_bytes(s);
     const bool halves = s->type == HS_BF16 && from % 2; /* the odd token of a pair whose even one stays */
     for (int64_t p = 0; p < hs_kv_value_panels(s); p++, values += panel) {
         for (size_t t = 0; halves && t < HS_KV_PANEL; t++)

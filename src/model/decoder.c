@@ -113,7 +113,7 @@ hstu_status hs_decoder_layers(const hs_pass *pass, hs_mat x, hs_mat newest, hstu
     HS_TRY(hs_pass_mat(pass, &s.v, pass->rows, d, err));
     HS_TRY(hs_pass_mat(pass, &s.attn, pass->rows, d, err));
     HS_TRY(hs_pass_mat(pass, &s.hidden, pass->rows, c->ffn_hidden_dim, err));
-    if (pass->model->bf16)
+    if (pass->model->bf16 && !pass->dev->records) /* recording devices round nothing */
         HS_TRY(make_stream(pass, x, &s, err));
     for (int64_t l = 0; l < c->num_blocks; l++)
         HS_TRY(run_layer(pass, l, &s, x, err));

@@ -44,7 +44,8 @@ bool hs_pages_bytes(const hs_model *model, int64_t page_tokens, size_t *out)
 {
     const hs_kv_shape shape = hs_pages_shape(model, page_tokens);
     size_t row = 0;
-    if (!hs_mul_size((size_t)(shape.dqk + shape.dv + 1), 4 * (size_t)shape.n_heads, &row) ||
+    if (!hs_mul_size(
+            (size_t)(shape.dqk + 1 + hs_kv_value_panels(&shape) * HS_KV_PANEL), 4 * (size_t)shape.n_heads, &row) ||
         !hs_mul_size(row, (size_t)page_tokens * (size_t)model->config.num_blocks, &row) || row > SIZE_MAX / 4)
         return false;
     *out = hs_kv_layer_bytes(&shape) * (size_t)model->config.num_blocks;

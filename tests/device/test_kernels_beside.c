@@ -1,6 +1,7 @@
 /* Weights of attention and a product that is made beside them: the same bits as one after the other, whatever their sizes, and nothing
- * else is written. */
-#include "kernel_test.h"
+ * else is read or written. */
+#define _DEFAULT_SOURCE
+#include "guarded_test.h"
 
 #include "base/half.h"
 #include "tensor/mat.h"
@@ -12,50 +13,54 @@ typedef struct sizes {
 
 typedef struct beside_case {
     sizes s;
-    uint16_t *q, *left;
-    uint32_t *keys, *values;
-    float *bias, *sums;
+    float *bias;
     hs_pair_weights w;
     hs_gemm product;
+    guarded memory[9];
+    int n_memory;
 } beside_case;
 
-static uint16_t *halves_new(int64_t n, uint64_t seed)
+static void *memory_new(beside_case *c, int64_t n, size_t each)
 {
-    uint16_t *p = hs_alloc_aligned((size_t)n, sizeof *p);
-    assert_non_null(p);
+    return guarded_new(&c->memory[c->n_memory++], (size_t)n * each);
+}
+
+static uint16_t *halves_new(beside_case *c, int64_t n, uint64_t seed)
+{
+    uint16_t *p = memory_new(c, n, sizeof *p);
     for (int64_t i = 0; i < n; i++)
         p[i] = hs_f32_to_bf16(random_f32(&seed, FILL_SIGNED));
     return p;
 }
 
 /* Rows of a left side: zeros behind their k columns. */
-static uint16_t *left_new(int64_t rows, int64_t k, int64_t ld, uint64_t seed)
+static uint16_t *left_new(beside_case *c, int64_t rows, int64_t k, uint64_t seed)
 {
-    const int64_t whole = (rows + HS_PAIR_TILE - 1) / HS_PAIR_TILE * HS_PAIR_TILE;
-    uint16_t *p = halves_new(whole * ld, seed);
+    const int64_t whole = hs_ceil_div_i64(rows, HS_PAIR_ROWS) * HS_PAIR_ROWS, ld = hs_mat_half_ld(k);
+    uint16_t *p = halves_new(c, whole * ld, seed);
     for (int64_t r = 0; r < whole; r++)
         memset(p + r * ld + k, 0, (size_t)(ld - k) * sizeof *p);
     return p;
 }
 
+/* A right side in panels: [panel][pair of k][column], as keys and values lie. */
+static const void *right_new(beside_case *c, int64_t n, int64_t k, uint64_t seed)
+{
+    return halves_new(c, hs_ceil_div_i64(n, HS_PANEL) * HS_PANEL * hs_ceil_div_i64(k, 2) * 2, seed);
+}
+
 static void case_new(beside_case *c, const sizes *s, bool with_bias, bool accumulate)
 {
-    const int64_t panels = (s->n + HS_PANEL - 1) / HS_PANEL, pairs = (s->dqk + 1) / 2, ld = hs_mat_half_ld(s->dqk);
     uint64_t seed = 9;
-    *c = (beside_case){
-        .s = *s, .q = left_new(s->rows, s->dqk, ld, 1), .left = left_new(s->made, s->k, hs_mat_half_ld(s->k), 2)};
-    c->keys = (uint32_t *)(void *)halves_new(panels * pairs * HS_PANEL * 2, 3);
-    c->values = (uint32_t *)(void *)halves_new((s->k + 1) / 2 * s->dv * 2, 4);
-    c->bias = hs_alloc((size_t)(s->rows * s->n), sizeof *c->bias);
-    c->sums = hs_alloc_aligned((size_t)(s->made * s->dv), sizeof *c->sums);
-    assert_true(c->bias && c->sums);
+    *c = (beside_case){.s = *s, .bias = hs_alloc((size_t)(s->rows * s->n), sizeof *c->bias)};
+    assert_non_null(c->bias);
     for (int64_t i = 0; i < s->rows * s->n; i++)
         c->bias[i] = random_f32(&seed, FILL_SIGNED);
-    c->w = (hs_pair_weights){.scores = {.left = c->q,
-                                 .lda = ld,
-                                 .b = c->keys,
+    c->w = (hs_pair_weights){.scores = {.left = left_new(c, s->rows, s->dqk, 1),
+                                 .lda = hs_mat_half_ld(s->dqk),
+                                 .b = right_new(c, s->n, s->dqk, 3),
                                  .ldb = HS_PANEL,
-                                 .panel = pairs * HS_PANEL,
+                                 .panel = hs_ceil_div_i64(s->dqk, 2) * HS_PANEL,
                                  .rows = s->rows,
                                  .k = s->dqk,
                                  .n = s->n},
@@ -64,11 +69,11 @@ static void case_new(beside_case *c, const sizes *s, bool with_bias, bool accumu
         .ldb = s->n,
         .n_first = s->n_first,
         .alpha = 0.25f};
-    c->product = (hs_gemm){.left = c->left,
+    c->product = (hs_gemm){.left = left_new(c, s->made, s->k, 2),
         .lda = hs_mat_half_ld(s->k),
-        .b = c->values,
-        .ldb = s->dv,
-        .panel = HS_PANEL,
+        .b = right_new(c, s->dv, s->k, 4),
+        .ldb = HS_PANEL,
+        .panel = hs_ceil_div_i64(s->k, 2) * HS_PANEL,
         .ldc = s->dv,
         .rows = s->made,
         .k = s->k,
@@ -78,26 +83,14 @@ static void case_new(beside_case *c, const sizes *s, bool with_bias, bool accumu
 
 static void case_free(beside_case *c)
 {
-    hs_free(c->q);
-    hs_free(c->left);
-    hs_free(c->keys);
-    hs_free(c->values);
     hs_free(c->bias);
-    hs_free(c->sums);
+    for (int i = 0; i < c->n_memory; i++)
+        guarded_free(&c->memory[i]);
 }
 
-static uint16_t *weights_new(const beside_case *c)
+static float *sums_new(beside_case *c)
 {
-    const size_t bytes = (size_t)(c->s.rows * c->w.ldo) * sizeof(uint16_t);
-    uint16_t *out = hs_alloc_aligned(bytes, 1);
-    assert_non_null(out);
-    return memset(out, 0xff, bytes);
-}
-
-static float *sums_new(const beside_case *c)
-{
-    float *sums = hs_alloc_aligned((size_t)(c->s.made * c->s.dv), sizeof *sums);
-    assert_non_null(sums);
+    float *sums = memory_new(c, c->s.made * c->s.dv, sizeof *sums);
     for (int64_t i = 0; i < c->s.made * c->s.dv; i++)
         sums[i] = (float)(i % 17) - 8.0f;
     return sums;
@@ -108,7 +101,8 @@ static void check(int isa, const sizes *s, bool with_bias, bool accumulate, bool
     const hs_pair_kernels *pairs = hs_cpu_kernels_at(isa)->pairs;
     beside_case c;
     case_new(&c, s, with_bias, accumulate);
-    uint16_t *apart = weights_new(&c), *together = weights_new(&c);
+    uint16_t *apart = memory_new(&c, s->rows * c.w.ldo, sizeof *apart);
+    uint16_t *together = memory_new(&c, s->rows * c.w.ldo, sizeof *together);
     float *sums_apart = sums_new(&c), *sums_together = sums_new(&c);
     if (pairs->enter)
         pairs->enter();
@@ -127,10 +121,6 @@ static void check(int isa, const sizes *s, bool with_bias, bool accumulate, bool
         memcmp(sums_apart, sums_together, (size_t)(s->made * s->dv) * sizeof *sums_apart) != 0)
         fail_msg("%s: %d x %d x %d beside %d x %d x %d: other bits than one after the other",
             hs_cpu_kernels_at(isa)->isa, (int)s->rows, (int)s->dqk, (int)s->n, (int)s->made, (int)s->k, (int)s->dv);
-    hs_free(apart);
-    hs_free(together);
-    hs_free(sums_apart);
-    hs_free(sums_together);
     case_free(&c);
 }
 
@@ -142,7 +132,8 @@ static void test_beside(void **state)
         {32, 64, 128, 64, 32, 512, 128}, {32, 512, 128, 512, 32, 64, 128}, {17, 512, 128, 512, 32, 512, 128},
         {32, 512, 128, 512, 17, 512, 128}, {6, 512, 128, 507, 32, 512, 128}, {32, 512, 128, 512, 6, 512, 128},
         {32, 500, 128, 470, 32, 501, 128}, {32, 512, 40, 512, 32, 512, 40}, {32, 512, 128, 3, 32, 512, 128},
-        {31, 17, 33, 5, 29, 13, 31}, {1, 1, 1, 1, 1, 1, 1}, {32, 33, 1024, 33, 32, 512, 16}};
+        {31, 17, 33, 5, 29, 13, 31}, {1, 1, 1, 1, 1, 1, 1}, {16, 512, 128, 512, 16, 512, 128},
+        {32, 33, 1024, 33, 32, 512, 16}};
     (void)state;
     FOR_EACH_ISA(isa)
     {
@@ -153,8 +144,35 @@ static void test_beside(void **state)
     }
 }
 
+/* One of two is whole in some of its sizes, where the quick ways are. */
+static void test_random(void **state)
+{
+    enum { CASES = TEST_SANITIZED ? 40 : 200 };
+    (void)state;
+    FOR_EACH_ISA(isa)
+    {
+        uint64_t seed = 77;
+        for (int i = 0; hs_cpu_kernels_at(isa)->pairs && i < CASES; i++) {
+            sizes s = {.rows = 1 + random_below(&seed, HS_PAIR_TILE),
+                .n = 1 + random_below(&seed, 512),
+                .dqk = 1 + random_below(&seed, 260),
+                .made = 1 + random_below(&seed, HS_PAIR_TILE),
+                .k = 1 + random_below(&seed, 512),
+                .dv = 1 + random_below(&seed, 300)};
+            if (i % 2)
+                s.k = HS_PAIR_STEP * (1 + random_below(&seed, 16));
+            if (i % 3)
+                s.dv = HS_PANEL * (1 + random_below(&seed, 16));
+            if (i % 5 < 3)
+                s.dqk = HS_PAIR_STEP * (1 + random_below(&seed, 8));
+            s.n_first = random_below(&seed, s.n + 40) - 5;
+            check(isa, &s, i % 4 == 1, i & 4, i & 8);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside), cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,31 +2,7 @@
  * Operands end at a page that nobody may touch, since no sanitizer sees what a tile load reads. */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "bf16_test.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
-
-/* Memory whose end is followed by a page without access. */
-typedef struct guarded {
-    char *base;
-    size_t bytes;
-} guarded;
-
-static void *guarded_new(guarded *g, size_t bytes)
-{
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (bytes + page - 1) / page * page;
-    g->bytes = room + page;
-    g->base = mmap(NULL, g->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(g->base != MAP_FAILED);
-    assert_int_equal(mprotect(g->base + room, page, PROT_NONE), 0);
-    memset(g->base, 0xff, room); /* NaN */
-    return g->base + room - bytes;
-}
-
-static void guarded_free(const guarded *g)
-{
-    assert_int_equal(munmap(g->base, g->bytes), 0);
-}
+#include "guarded_test.h"
 
 typedef enum layout { PANELS, ROWS, STRIPS, KEY_PAGES, VALUE_PAGES, N_LAYOUTS } layout;
 
@@ -72,8 +48,10 @@ static uint32_t *right_new(const product_case *c, guarded *memory, int64_t t0, i
 static void set_right(product_case *c)
 {
     const int64_t pairs = (c->k + 1) / 2, paged = 64;
-    c->g.panel = c->layout == PANELS || c->layout == KEY_PAGES ? HS_PANEL * pairs : HS_PANEL;
-    c->g.ldb = c->layout == STRIPS ? 64 : c->layout == ROWS || c->layout == VALUE_PAGES ? c->n + 1 : HS_PANEL;
+    c->g.panel = c->layout == PANELS || c->layout == KEY_PAGES ? HS_PANEL * pairs
+                 : c->layout == VALUE_PAGES                    ? HS_PANEL * paged / 2
+                                                               : HS_PANEL;
+    c->g.ldb = c->layout == STRIPS ? 64 : c->layout == ROWS ? c->n + 1 : HS_PANEL;
     c->g.page_k = c->layout == VALUE_PAGES ? paged : c->k;
     c->g.page_n = c->layout == KEY_PAGES ? 32 : INT64_MAX;
     if (c->layout != KEY_PAGES && c->layout != VALUE_PAGES) {

@@ -43,7 +43,7 @@ static bool is_in_pages(const kv_pages *p, const char *line)
 static bool holds(const hs_kv_shape *s, bool key, int64_t behind, int64_t place, int64_t cols)
 {
     const int64_t panel =
-        (int64_t)(key ? hs_kv_key_bytes(s) / (size_t)s->page_tokens * HS_KV_PANEL : hs_kv_value_panel(s));
+        (int64_t)(key ? hs_kv_key_bytes(s) / (size_t)s->page_tokens * HS_KV_PANEL : hs_kv_value_panel_bytes(s));
     const int64_t tokens = key ? HS_KV_PANEL : s->page_tokens, columns = key ? s->dqk : HS_KV_PANEL;
     const int64_t in_line = s->type == HS_BF16 ? 2 : 1, line = behind % panel / LINE;
     if (key)

@@ -40,6 +40,8 @@ static void test_clear(void **state)
         check_clear((hs_kv_shape){.type = HS_F32, .page_tokens = 64, .n_heads = 2, .dqk = 5, .dv = 3}, from);
         check_clear((hs_kv_shape){.type = HS_BF16, .page_tokens = 64, .n_heads = 3, .dqk = 6, .dv = 5}, from);
         check_clear((hs_kv_shape){.type = HS_BF16, .page_tokens = 64, .n_heads = 2, .dqk = 5, .dv = 3}, from);
+        check_clear((hs_kv_shape){.type = HS_F32, .page_tokens = 64, .n_heads = 1, .dqk = 6, .dv = 48}, from);
+        check_clear((hs_kv_shape){.type = HS_BF16, .page_tokens = 64, .n_heads = 2, .dqk = 5, .dv = 37}, from);
     }
 }
 

@@ -4,7 +4,7 @@
 
 #include "base/stamp.h"
 
-enum { USERS = 3, LAYERS = 2, HEADS = 2, DQK = 5, DV = 3, K_COLS = HEADS * DQK, V_COLS = HEADS * DV, MOST = 96 };
+enum { USERS = 3, LAYERS = 2, HEADS = 2, DQK = 5, DV = 37, K_COLS = HEADS * DQK, V_COLS = HEADS * DV, MOST = 96 };
 enum { WIDTH = 2 * K_COLS + V_COLS, TOKEN_BYTES = LAYERS * (K_COLS + V_COLS) * 4 };
 
 /* The users' histories, in pages that the NPU's device sees, and as they are. */

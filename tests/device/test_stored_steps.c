@@ -175,8 +175,63 @@ static void test_steps(void **state)
     hs_free(time.data);
 }
 
+enum { PAIR = 2, NEW_ROWS = 3 };
+
+/* The newest rows of two users with histories of `length` tokens; out [PAIR * NEW_ROWS, ]. */
+static void attend_pair(hs_device *dev, const steps_case *c, const int64_t length[PAIR], hs_mat *out)
+{
+    static const int64_t offset[PAIR + 1] = {0, NEW_ROWS, PAIR * NEW_ROWS}, position[PAIR] = {0, 0};
+    kv_pages pages = kv_new(c->shape, length, PAIR);
+    for (int b = 0; b < PAIR; b++) {
+        const int64_t of_one[PAIR + 1] = {0, b == 0 ? length[b] : 0, length[b]};
+        const hs_kv_write_args a = {.kv = pages.view,
+            .k = hs_mat_rows(c->k, 0, length[b]),
+            .v = hs_mat_rows(c->v, 0, length[b]),
+            .users = {.n_users = PAIR, .offset = of_one},
+            .position = position};
+        assert_int_equal(dev->table->kv_write(dev, &a, NULL), HSTU_OK);
+    }
+    attend(dev, &(hs_silu_attn_args){.out = hs_mat_rows(*out, 0, PAIR * NEW_ROWS),
+                    .q = hs_mat_rows(c->q, 0, PAIR * NEW_ROWS),
+                    .kv = pages.view,
+                    .users = {.n_users = PAIR, .offset = offset},
+                    .history = length,
+                    .alpha = 0.2f,
+                    .inv_n = 1.0f / 64,
+                    .bf16 = true});
+    kv_free(&pages);
+}
+
+/* A history that ends with a segment, beside a longer one: what many threads add up is what one does. (Memory for sums has held
+ * those of the users in the other order.) */
+static void test_segment_ends(void **state)
+{
+    (void)state;
+    static const int64_t length[PAIR] = {1024, LENGTH}, swapped[PAIR] = {LENGTH, 1024};
+    FOR_EACH_ISA(isa)
+    {
+        if (!hs_cpu_kernels_at(isa)->pairs)
+            continue;
+        steps_case c = {.shape = {.type = HS_BF16, .page_tokens = 64, .n_heads = 2, .dqk = 32, .dv = 64}};
+        hs_device *one = device_new(isa, 1), *many = device_new(isa, 16);
+        c.q = stored_random(isa, 64, 31);
+        c.k = stored_random(isa, 64, 32);
+        c.v = stored_random(isa, 128, 33);
+        hs_mat want = out_new(isa, &c), got = out_new(isa, &c);
+        attend_pair(one, &c, length, &want);
+        attend_pair(many, &c, swapped, &got);
+        attend_pair(many, &c, length, &got);
+        check_rows(&got, &want, 0, PAIR * NEW_ROWS, one->isa, "two users");
+        hs_mat *const all[] = {&c.q, &c.k, &c.v, &want, &got};
+        for (int i = 0; i < 5; i++)
+            stored_free(all[i]);
+        hs_device_close(one);
+        hs_device_close(many);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps), cmocka_unit_test(test_segment_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

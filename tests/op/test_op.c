@@ -169,7 +169,7 @@ static void test_time_bucket(void **state)
 }
 
 /* Two heads of one dimension, three users' worth of pages of which the second is missing. */
-static _Alignas(64) char page_memory[2][1024];
+static _Alignas(64) char page_memory[2][2 * 32 * (1 + HS_KV_PANEL) * sizeof(float)];
 static char *const pages[4] = {page_memory[0], NULL, page_memory[1], page_memory[1] + 4};
 static const int64_t first_page[2] = {0, 2};
 static const hs_kv_view view = {.shape = {.type = HS_F32, .page_tokens = 32, .n_heads = 2, .dqk = 1, .dv = 1},

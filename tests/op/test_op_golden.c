@@ -119,6 +119,8 @@ static hstu_status bring(hs_device *dev, const pass *p, const float *values, hs_
     return hs_op_embed(dev, &a, err);
 }
 
+_Static_assert((int)DIM <= (int)HS_KV_PANEL, "a head's values are one panel");
+
 /* What a case varies. */
 typedef struct variant {
     const int64_t *n_context, *n_candidates; /* or NULL */

@@ -121,7 +121,7 @@ void hs_attn_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t 
     g->n = s->dv;
     g->page_n = INT64_MAX;
     g->ldb = HS_PANEL;
-    g->panel = (int64_t)(hs_kv_value_panel(s) / sizeof(float));
+    g->panel = (int64_t)(hs_kv_value_panel_bytes(s) / sizeof(float));
 }
 
 void hs_attn_add_values(const hs_attn_job *job, int64_t user, int64_t head, int64_t first, int64_t end, hs_gemm g)

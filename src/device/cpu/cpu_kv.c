@@ -80,9 +80,9 @@ hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
     claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
     claim.group_bits = keys ? 4 : s->type == HS_BF16; /* a panel; a pair, or a token */
-    claim.col_bytes = keys ? element << claim.group_bits : (int64_t)hs_kv_value_panel(s) / HS_KV_PANEL;
+    claim.col_bytes = keys ? element << claim.group_bits : (int64_t)hs_kv_value_panel_bytes(s) / HS_KV_PANEL;
     claim.group_bytes = keys ? width * claim.col_bytes : HS_LINE;
-    claim.lane_bytes = keys ? HS_LINE : (int64_t)hs_kv_value_panel(s);
+    claim.lane_bytes = keys ? HS_LINE : (int64_t)hs_kv_value_panel_bytes(s);
     return claim;
 }
 
@@ -161,12 +161,12 @@ static void write_keys(const kv_job *job, const kv_piece *piece, int64_t head, f
     }
 }
 
-/* The values of one row, at its place in the first of the panels. */
+/* The values of one row, from its place in the first panel on. */
 static void write_row(const kv_job *job, char *panel, const float *v)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
     int64_t o = 0;
-    for (; o + HS_KV_PANEL <= s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel(s))
+    for (; o + HS_KV_PANEL <= s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel_bytes(s))
         memcpy(panel, v + o, HS_KV_PANEL * sizeof *v);
     if (o < s->dv) {
         memset(panel, 0, HS_KV_PANEL * sizeof *v);
@@ -174,22 +174,22 @@ static void write_row(const kv_job *job, char *panel, const float *v)
     }
 }
 
-/* The same of a pair's odd token; the even one is there already. */
+/* The values of a pair's odd token; those of the even one are there already. */
 static void write_odd(const kv_job *job, char *panel, const void *v)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
     for (int64_t o = 0; o < s->dv; o++) {
         uint32_t *word =
-            (uint32_t *)(void *)(panel + (size_t)(o / HS_KV_PANEL) * hs_kv_value_panel(s)) + o % HS_KV_PANEL;
+            (uint32_t *)(void *)(panel + (size_t)(o / HS_KV_PANEL) * hs_kv_value_panel_bytes(s)) + o % HS_KV_PANEL;
         *word = (*word & 0xffff) | (uint32_t)half_of(&job->a->v, v, o) << 16;
     }
 }
 
-/* And of both; odd NULL: there is none yet. */
+/* The values of both tokens of a pair; odd NULL: there is no such token yet. */
 static void write_pair(const kv_job *job, char *panel, const void *even, const void *odd)
 {
     const hs_kv_shape *s = &job->a->kv.shape;
-    const int64_t panel_words = (int64_t)(hs_kv_value_panel(s) / sizeof(uint32_t));
+    const int64_t panel_words = (int64_t)(hs_kv_value_panel_bytes(s) / sizeof(uint32_t));
     uint32_t *words = (uint32_t *)(void *)panel;
     if (job->a->v.bf16) {
         job->kernels->pairs->zip(words, panel_words, even, odd, s->dv);

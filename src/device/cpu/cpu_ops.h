@@ -114,9 +114,10 @@ typedef struct hs_claim_plan {
     int64_t rows;  /* how many of the first rows are to lie on this page; 0: there is nothing to ask for */
     int64_t place; /* of the first row's token */
     int64_t col, width, head_bytes; /* the first column in its head; columns of a head; from one head to the next */
-    int64_t cols, col_bytes, group_bytes; /* from a column to the next; from a group of tokens to the next */
-    int64_t lane_bytes;                   /* from the line of a group's token to that of the next */
-    int group_bits;                       /* a group holds 2^group_bits tokens */
+    int64_t cols;                   /* that share a line */
+    int64_t col_bytes, group_bytes; /* from a column to the next; from a group of tokens to the next */
+    int64_t lane_bytes;             /* from the line of a group's token to that of the next */
+    int group_bits;                 /* a group holds 2^group_bits tokens */
 } hs_claim_plan;
 
 /* Where the lines of the columns col .. col + cols - 1 begin, and among them that of a row < rows. */

@@ -138,7 +138,7 @@ static void copy_values(const head *h, const char *page, int64_t first, int64_t 
 {
     const hs_kv_shape *s = h->shape;
     const char *panel = page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)h->head * hs_kv_value_bytes(s);
-    for (int64_t o = 0; o < s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel(s)) {
+    for (int64_t o = 0; o < s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel_bytes(s)) {
         const int64_t width = s->dv - o < HS_KV_PANEL ? s->dv - o : HS_KV_PANEL;
         for (int64_t t = 0; t < n; t++) {
             float *to = h->v + (first + t) * s->dv + o;

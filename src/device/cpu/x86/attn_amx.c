@@ -10,11 +10,10 @@ HS_INLINE void finish_inline(
 {
     const hs_pair_weights *w = task;
     const int64_t col = block->col, seen = hs_min_i64(w->n_first + r, w->scores.n);
-    const int64_t line = col / SIDE * w->scores.rows + r;
     hs_weights_row(
         w->out + r * w->ldo + col, sum, w->bias ? w->bias + r * w->ldb + col : NULL, w->alpha, seen - col, whole);
-    if (line < w->claim_lines)
-        hs_claim(w->claim + line * HS_LINE);
+    if (block->claim)
+        hs_claim(block->claim + r * HS_LINE);
 }
 
 static void finish(const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
@@ -36,9 +35,11 @@ static void next_scores(const hs_pair_weights *w, hs_gemm_columns *cols, hs_pipe
         .lda = g->lda * (int64_t)sizeof *g->left,
         .ldc = SIDE * sizeof(float),
         .n_rows = g->rows,
-        .n_cols = n > TILE ? SIDE : TILE}; /* panels are whole */
+        .n_cols = n > TILE ? SIDE : TILE};           /* panels are whole */
+    const int64_t line = cols->col / SIDE * g->rows; /* one with each row */
+    char *const claim = line + g->rows <= w->claim_lines ? w->claim + line * HS_LINE : NULL;
     hs_block_piped(&s, p, finish_inline);
-    hs_pipe_push(p, 0, cols->col, g->rows, !w->bias && cols->col + SIDE <= least, NULL);
+    hs_pipe_push(p, 0, cols->col, g->rows, !w->bias && cols->col + SIDE <= least, claim);
     hs_gemm_next_columns(g, cols, n);
 }
 
@@ -48,10 +49,13 @@ static void next_sums(const hs_gemm *g, hs_gemm_columns *cols, hs_pipe *p)
     alignas(64) float sums[SIDE * SIDE];
     hs_block s;
     const bool fits = hs_block_of(&s, g, cols, 0);
-    const hs_block whole = fits ? s : hs_block_whole(&s, sums);
-    hs_block_piped(&whole, p, finish_inline);
+    char *const c = s.c;
+    const int64_t ldc = s.ldc;
     if (!fits)
-        hs_block_take(&s, &whole);
+        hs_block_divert(&s, sums);
+    hs_block_piped(&s, p, finish_inline);
+    if (!fits)
+        hs_block_restore(&s, c, ldc);
     hs_gemm_next_columns(g, cols, hs_gemm_columns_left(g, cols, SIDE));
 }
 

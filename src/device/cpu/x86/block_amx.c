@@ -191,21 +191,21 @@ static void copy_sums(char *dst, int64_t to, const char *src, int64_t from, cons
         memcpy(dst + r * to, src + r * from, (size_t)s->n_cols * sizeof(float));
 }
 
-hs_block hs_block_whole(const hs_block *s, float sums[SIDE * SIDE])
+void hs_block_divert(hs_block *s, float sums[SIDE * SIDE])
 {
-    hs_block whole = *s;
-    whole.c = (char *)sums;
-    whole.ldc = whole.ldfrom = SIDE * sizeof(float);
+    char *const to = (char *)sums;
+    const int64_t ld = SIDE * sizeof(float);
     if (s->from) {
-        copy_sums(whole.c, whole.ldc, s->from, s->ldfrom, s);
-        whole.from = whole.c;
+        copy_sums(to, ld, s->from, s->ldfrom, s);
+        s->from = to;
     }
-    return whole;
+    s->c = to;
+    s->ldc = s->ldfrom = ld;
 }
 
-void hs_block_take(const hs_block *s, const hs_block *whole)
+void hs_block_restore(const hs_block *s, char *c, int64_t ldc)
 {
-    copy_sums(s->c, s->ldc, whole->c, whole->ldc, s);
+    copy_sums(c, ldc, s->c, s->ldc, s);
 }
 
 bool hs_block_of(hs_block *s, const hs_gemm *g, const hs_gemm_columns *cols, int64_t row)
@@ -232,7 +232,9 @@ void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row)
         hs_block_run(&s);
         return;
     }
-    const hs_block whole = hs_block_whole(&s, sums);
-    hs_block_run(&whole);
-    hs_block_take(&s, &whole);
+    char *const c = s.c;
+    const int64_t ldc = s.ldc;
+    hs_block_divert(&s, sums);
+    hs_block_run(&s);
+    hs_block_restore(&s, c, ldc);
 }

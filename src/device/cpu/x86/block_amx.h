@@ -29,8 +29,8 @@ typedef struct hs_pipe {
     int64_t n;                /* <= HS_PIPE_MOST */
     int64_t first, count;     /* the oldest block, and how many there are */
     int64_t next;             /* row of the oldest one */
-    int each;                 /* rows for a step of SIDE rows and columns: 1, 2, 4 or 8 */
-    bool quick;               /* the oldest one is there, is whole, and has so many rows left */
+    int each;                 /* rows for a step of a block: 1, 2, 4 or 8 */
+    bool quick;               /* the oldest one is there, is whole, and has `each` rows left */
     hs_pipe_block block[HS_PIPE_MOST];
 } hs_pipe;
 
@@ -63,14 +63,15 @@ void hs_block_begin(const hs_block *s);
 /* s becomes block (row, columns) of a product; with g->accumulate its sums begin with what g->c holds. Returns whether it consists of
  * whole tiles, as hs_block_run wants it. */
 bool hs_block_of(hs_block *s, const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
-/* The same block with its sums in memory that holds whole tiles; and they come to where they belong. */
-hs_block hs_block_whole(const hs_block *s, float sums[SIDE * SIDE]);
-void hs_block_take(const hs_block *s, const hs_block *whole);
+/* s's sums move to `sums`, which holds whole tiles; and from there to c, rows ldc bytes apart. In place, for a copy of the block would wait
+ * for all stores before it (bench/LOG.md). */
+void hs_block_divert(hs_block *s, float sums[SIDE * SIDE]);
+void hs_block_restore(const hs_block *s, char *c, int64_t ldc);
 /* Any such block. */
 void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
 
-/* Steps of k of a block of R rows and two columns of tiles, and with each of them rows of the pipe; R, each = p->each and `again`, as
- * g->again, are literals. */
+/* Steps of k of a block of R rows and two columns of tiles, and with each of them rows of the pipe. R, each = p->each and `again`, as in
+ * hs_tiles_step, are literals. */
 HS_INLINE void hs_block_steps(
     const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const int R, const int each, const bool again)
 {
