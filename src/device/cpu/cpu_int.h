@@ -66,6 +66,12 @@ struct hs_packed {
     void *data;
 };
 
+/* Rows of words in a panel. */
+static inline int64_t hs_packed_rows(hs_dtype type, int64_t in)
+{
+    return type == HS_BF16 ? hs_ceil_div_i64(in, 2) : in;
+}
+
 hstu_status hs_cpu_pack(hs_device *dev, hs_packed **out, const float *w, hs_dtype type, int64_t in, int64_t n,
     int64_t stride_in, int64_t stride_out, hstu_error *err);
 void hs_cpu_pack_free(hs_packed *w);
