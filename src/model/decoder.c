@@ -1,7 +1,7 @@
 /* The original's plain decoder (docs/formats.md). For each layer, D wide, one head, no norm in front:
  *   x' = x + softmax(q k^T / sqrt(D)) v W_o + b_o, causal;  x'' = x' + gelu(x' W_1 + b_1) W_2 + b_2
- * In bfloat16 x is what a stream of float32 values rounds to: no norm keeps it small, and rounded in every layer it would be some 1.3e-2 of
- * its largest value away from the float32 one. */
+ * In bfloat16 x is what a stream of float32 values rounds to: no norm keeps it small, and rounded in every layer that of the golden model
+ * would be 1.3e-2 of its largest value away from the float32 one. */
 #include "model/forward.h"
 
 #include "base/error.h"

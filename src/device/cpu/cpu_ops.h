@@ -170,7 +170,7 @@ typedef struct hs_pair_weights {
     const float *bias; /* [rows, n], or NULL */
     int64_t ldo, ldb, n_first;
     float alpha;
-    char *claim; /* a hint: so many lines, which are to be written soon */
+    char *claim; /* a hint: so many lines, one for each row of HS_PAIR_STEP weights, that are written soon */
     int64_t claim_lines;
 } hs_pair_weights;
 
