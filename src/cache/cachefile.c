@@ -247,8 +247,7 @@ static hstu_status check_header(
     if (memcmp(header + 16, fingerprint, 16) != 0)
         return hs_fail(err, HSTU_EINVAL, 16,
             "'%s' was written for another model, dtype or processor, or by another version of hstu: its keys and "
-            "values cannot "
-            "be used here, and it can be deleted",
+            "values cannot be used here, and it can be deleted",
             path);
     if (get(header + 40, 8) != shape->page_bytes || get(header + 48, 4) != (uint64_t)shape->words_per_token ||
         get(header + 52, 4) != (uint64_t)shape->n_head_words)

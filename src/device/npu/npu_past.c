@@ -113,6 +113,18 @@ typedef struct head {
     float *k, *v;             /* [dqk, tokens], [tokens, dv] */
 } head;
 
+/* The first n <= HS_KV_PANEL elements of a panel's row; two rows of bfloat16 values stand in pairs. */
+static void copy_row(hs_dtype type, float *to, const char *panel, int64_t row, int64_t n)
+{
+    if (type == HS_F32) {
+        memcpy(to, (const float *)(const void *)panel + row * HS_KV_PANEL, (size_t)n * sizeof *to);
+        return;
+    }
+    const uint16_t *pair = (const uint16_t *)(const void *)panel + row / 2 * 2 * HS_KV_PANEL + row % 2;
+    for (int64_t i = 0; i < n; i++)
+        to[i] = hs_bf16_to_f32(pair[2 * i]);
+}
+
 static void copy_keys(const head *h, const char *page, int64_t first, int64_t n)
 {
     const hs_kv_shape *s = h->shape;
@@ -121,16 +133,8 @@ static void copy_keys(const head *h, const char *page, int64_t first, int64_t n)
     for (int64_t j = 0; j < n; j += HS_KV_PANEL) {
         const int64_t width = n - j < HS_KV_PANEL ? n - j : HS_KV_PANEL;
         const char *from = keys + (size_t)(j / HS_KV_PANEL) * panel;
-        for (int64_t d = 0; d < s->dqk; d++) {
-            float *to = h->k + d * h->tokens + first + j;
-            if (s->type == HS_F32) {
-                memcpy(to, (const float *)(const void *)from + d * HS_KV_PANEL, (size_t)width * sizeof *to);
-                continue;
-            }
-            const uint16_t *pair = (const uint16_t *)(const void *)from + d / 2 * 2 * HS_KV_PANEL + d % 2;
-            for (int64_t t = 0; t < width; t++)
-                to[t] = hs_bf16_to_f32(pair[2 * t]);
-        }
+        for (int64_t d = 0; d < s->dqk; d++)
+            copy_row(s->type, h->k + d * h->tokens + first + j, from, d, width);
     }
 }
 
@@ -140,16 +144,8 @@ static void copy_values(const head *h, const char *page, int64_t first, int64_t 
     const char *panel = page + (size_t)s->n_heads * hs_kv_key_bytes(s) + (size_t)h->head * hs_kv_value_bytes(s);
     for (int64_t o = 0; o < s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel_bytes(s)) {
         const int64_t width = s->dv - o < HS_KV_PANEL ? s->dv - o : HS_KV_PANEL;
-        for (int64_t t = 0; t < n; t++) {
-            float *to = h->v + (first + t) * s->dv + o;
-            if (s->type == HS_F32) {
-                memcpy(to, (const float *)(const void *)panel + t * HS_KV_PANEL, (size_t)width * sizeof *to);
-                continue;
-            }
-            const uint16_t *pair = (const uint16_t *)(const void *)panel + t / 2 * 2 * HS_KV_PANEL + t % 2;
-            for (int64_t d = 0; d < width; d++)
-                to[d] = hs_bf16_to_f32(pair[2 * d]);
-        }
+        for (int64_t t = 0; t < n; t++)
+            copy_row(s->type, h->v + (first + t) * s->dv + o, panel, t, width);
     }
 }
 
