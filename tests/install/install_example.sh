@@ -20,7 +20,7 @@ done
 folder=$(dirname "$(find "$prefix" -name hstu.pc)")
 libraries=$(dirname "$folder")
 config() {
-    PKG_CONFIG_PATH=$folder pkg-config "--define-variable=prefix=$prefix" "$@" hstu
+    PKG_CONFIG_PATH=$folder pkg-config "$@" hstu
 }
 warnings="-std=c11 -Wall -Wextra -Wconversion -Wpedantic -Werror"
 # shellcheck disable=SC2046,SC2086 # one word a flag
