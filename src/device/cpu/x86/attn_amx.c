@@ -1,26 +1,17 @@
 /* Weights of attention with AMX, and beside them the sums that an earlier call's weights make of the values. SiLU takes the vector
  * units as long as both products take the tiles together, so its rows are spread over both. */
 #include "device/cpu/x86/block_amx.h"
-#include "device/cpu/x86/pairs_avx512bf16.h"
 
 #include <stdalign.h>
 
-HS_INLINE void finish_inline(
-    const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
+HS_INLINE void weights_row(const hs_rows *rows, int64_t r, const float *sum, const bool whole)
 {
-    const hs_pair_weights *w = task;
-    const int64_t col = block->col, seen = hs_min_i64(w->n_first + r, w->scores.n);
-    hs_weights_row(
-        w->out + r * w->ldo + col, sum, w->bias ? w->bias + r * w->ldb + col : NULL, w->alpha, seen - col, whole);
-    if (block->claim)
-        hs_claim(block->claim + r * HS_LINE);
+    hs_weights_row(rows, r, sum, whole);
+    if (rows->claim)
+        hs_claim(rows->claim + r * HS_LINE);
 }
 
-static void finish(const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole)
-{
-    (void)whole;
-    finish_inline(task, block, r, sum, false);
-}
+HS_PIPE_KIND(weights, weights_row);
 
 /* Scores of the next tokens. */
 static void next_scores(const hs_pair_weights *w, hs_gemm_columns *cols, hs_pipe *p)
@@ -37,9 +28,12 @@ static void next_scores(const hs_pair_weights *w, hs_gemm_columns *cols, hs_pipe
         .n_rows = g->rows,
         .n_cols = n > TILE ? SIDE : TILE};           /* panels are whole */
     const int64_t line = cols->col / SIDE * g->rows; /* one with each row */
-    char *const claim = line + g->rows <= w->claim_lines ? w->claim + line * HS_LINE : NULL;
-    hs_block_piped(&s, p, finish_inline);
-    hs_pipe_push(p, 0, cols->col, g->rows, !w->bias && cols->col + SIDE <= least, claim);
+    hs_block_piped(&s, p);
+    hs_rows *const rows = hs_pipe_rows(p);
+    hs_weights_rows(rows, w, cols->col);
+    if (line + g->rows <= w->claim_lines)
+        rows->claim = w->claim + line * HS_LINE;
+    hs_pipe_push(p, g->rows, !w->bias && cols->col + SIDE <= least);
     hs_gemm_next_columns(g, cols, n);
 }
 
@@ -53,7 +47,7 @@ static void next_sums(const hs_gemm *g, hs_gemm_columns *cols, hs_pipe *p)
     const int64_t ldc = s.ldc;
     if (!fits)
         hs_block_divert(&s, sums);
-    hs_block_piped(&s, p, finish_inline);
+    hs_block_piped(&s, p);
     if (!fits)
         hs_block_restore(&s, c, ldc);
     hs_gemm_next_columns(g, cols, hs_gemm_columns_left(g, cols, SIDE));
@@ -75,11 +69,10 @@ void hs_weights_pairs_amx(const hs_pair_weights *w)
     alignas(64) float sum[HS_PIPE_MOST][SIDE][SIDE];
     const hs_gemm *scores = &w->scores, *values = w->beside;
     const int64_t n_values = values ? values->n : 0, steps = n_steps(scores) + (values ? n_steps(values) : 0);
-    hs_pipe p = {.task = w,
-        .finish = finish,
+    hs_pipe p = {.kind = &weights,
         .sum = sum,
         .n = HS_PIPE_MOST,
-        .each = hs_pipe_each(n_blocks(scores->n) * scores->rows, steps)};
+        .each_bits = hs_pipe_each_bits(n_blocks(scores->n) * scores->rows, steps)};
     hs_gemm_columns at = hs_gemm_first_columns(scores), to = {0};
     if (values)
         to = hs_gemm_first_columns(values);

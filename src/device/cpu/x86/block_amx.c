@@ -6,22 +6,24 @@
 
 /* ---- rows that are finished between products --------------------------------------------------------------------- */
 
-int hs_pipe_each(int64_t rows, int64_t steps)
+int hs_pipe_each_bits(int64_t rows, int64_t steps)
 {
-    int each = 1;
-    while (each < 8 && each * steps < rows)
-        each *= 2;
-    return each;
+    int bits = 0;
+    while (bits < 3 && (steps << bits) < rows)
+        bits++;
+    return bits;
 }
 
 static void look(hs_pipe *p)
 {
     const hs_pipe_block *block = &p->block[p->first];
-    p->quick = p->count > 0 && block->whole && p->next + p->each <= block->n_rows;
+    p->quick = p->count > 0 && block->whole ? (block->n_rows - p->next) >> p->each_bits : 0;
 }
 
-void hs_pipe_turn(hs_pipe *p)
+/* n more rows of the oldest block are finished. */
+static void turn(hs_pipe *p, int64_t n)
 {
+    p->next += n;
     if (p->next == p->block[p->first].n_rows) {
         p->next = 0;
         p->first = p->first + 1 == p->n ? 0 : p->first + 1;
@@ -32,13 +34,12 @@ void hs_pipe_turn(hs_pipe *p)
 
 void hs_pipe_finish_rows(hs_pipe *p, int64_t n)
 {
-    for (; n > 0 && p->count > 0; n--) {
+    for (int64_t some; n > 0 && p->count > 0; n -= some) {
         const hs_pipe_block *block = &p->block[p->first];
-        p->finish(p->task, block, p->next, p->sum[p->first][p->next], false);
-        if (++p->next == block->n_rows)
-            hs_pipe_turn(p);
+        some = hs_min_i64(n, block->n_rows - p->next);
+        p->kind->finish(&block->rows, block->whole, p->next, p->next + some, p->sum[p->first]);
+        turn(p, some);
     }
-    look(p); /* they need not have ended with a block */
 }
 
 static int64_t free_place(const hs_pipe *p)
@@ -53,14 +54,16 @@ float *hs_pipe_place(hs_pipe *p)
     return p->sum[free_place(p)][0];
 }
 
-void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole, char *claim)
+hs_rows *hs_pipe_rows(hs_pipe *p)
+{
+    return &p->block[free_place(p)].rows;
+}
+
+void hs_pipe_push(hs_pipe *p, int64_t n_rows, bool whole)
 {
     hs_pipe_block *block = &p->block[free_place(p)];
-    block->row = row;
-    block->col = col;
     block->n_rows = n_rows;
     block->whole = whole;
-    block->claim = claim;
     p->count++;
     look(p);
 }
@@ -163,14 +166,6 @@ HS_INLINE void tiles(const hs_block *s, const int R, const int V, const bool aga
     TILES_WRITTEN;
 }
 
-void hs_block_begin(const hs_block *s)
-{
-    if (s->n_rows <= TILE)
-        begin_tiles(s, 1, 2);
-    else
-        begin_tiles(s, 2, 2);
-}
-
 void hs_block_run(const hs_block *s)
 {
     if (s->n_rows > TILE && s->n_cols > TILE && s->g->again)
@@ -183,6 +178,45 @@ void hs_block_run(const hs_block *s)
         tiles(s, 1, 2, false);
     else
         tiles(s, 1, 1, false);
+}
+
+/* A block of R rows and two columns of tiles. */
+HS_INLINE void piped(const hs_block *s, hs_pipe *p, const int R, const bool again)
+{
+    const hs_gemm *g = s->g;
+    const int64_t word = sizeof(uint32_t), lda = s->lda, ldb = g->ldb * word, panel = g->panel * word;
+    hs_pipe_steps *const quick = p->kind->steps[R - 1][p->each_bits];
+    const char *a = s->a;
+    begin_tiles(s, R, 2);
+    for (int64_t left = g->k, page = 0; left > 0; left -= s->cols->page_k, page++) {
+        const char *b = (const char *)hs_gemm_words(g, s->cols, page);
+        int64_t steps = hs_min_i64(left, s->cols->page_k) / HS_PAIR_STEP;
+        for (int64_t n; steps > 0; steps -= n, a += n * STEP_BYTES, b += n * PAIRS * ldb) {
+            n = hs_min_i64(steps, p->quick);
+            if (n > 0) {
+                quick(a, lda, b, ldb, panel, again, n, &p->block[p->first].rows, p->next, p->sum[p->first]);
+                turn(p, n << p->each_bits);
+            } else {
+                n = 1;
+                hs_tiles_step(a, lda, b, ldb, panel, R, 2, again);
+                hs_pipe_finish_rows(p, 1 << p->each_bits);
+            }
+        }
+    }
+    hs_tiles_store(s->c, s->ldc, R, 2);
+    TILES_WRITTEN;
+}
+
+void hs_block_piped(const hs_block *s, hs_pipe *p)
+{
+    if (s->n_cols != SIDE || s->g->k % HS_PAIR_STEP != 0)
+        hs_block_run(s);
+    else if (s->n_rows <= TILE)
+        piped(s, p, 1, false);
+    else if (s->g->again)
+        piped(s, p, 2, true);
+    else
+        piped(s, p, 2, false);
 }
 
 static void copy_sums(char *dst, int64_t to, const char *src, int64_t from, const hs_block *s)

@@ -4,46 +4,55 @@
 #define HS_DEVICE_CPU_X86_BLOCK_AMX_H
 
 #include "device/cpu/gemm_columns.h"
+#include "device/cpu/x86/pairs_avx512bf16.h"
 #include "device/cpu/x86/tiles_amx.h"
 
 #include <stddef.h>
 
 enum { HS_PIPE_MOST = 4 };
 
-/* Where a block of sums belongs; `whole`: none of its columns needs a mask. */
+/* A block of sums; `whole`: its rows need no masks. */
 typedef struct hs_pipe_block {
-    int64_t row, col, n_rows;
+    hs_rows rows;
+    int64_t n_rows;
     bool whole;
-    char *claim; /* for the owner's use */
 } hs_pipe_block;
 
-/* Turns row r of a block of sums into values. `whole`, a literal: as the block says. */
-typedef void hs_pipe_finish(
-    const void *task, const hs_pipe_block *block, int64_t r, const float *sum, const bool whole);
+/* Turns the rows r .. end - 1 of a block of sums into values. */
+typedef void hs_pipe_finish(const hs_rows *rows, bool whole, int64_t r, int64_t end, float (*sum)[SIDE]);
+/* n steps of k of a block of one or two rows of tiles and two columns of them, and with each step so many rows, from r on, of a whole
+ * block whose sums are `sum`. Operands as in hs_tiles_step; a single row of tiles does not look at `again`. */
+typedef void hs_pipe_steps(const char *a, int64_t lda, const char *b, int64_t ldb, int64_t panel, bool again, int64_t n,
+    const hs_rows *rows, int64_t r, float (*sum)[SIDE]);
+
+/* What a pipe's owner does with sums: with one and two rows of tiles, and with 1, 2, 4 and 8 rows a step. */
+typedef struct hs_pipe_kind {
+    hs_pipe_finish *finish;
+    hs_pipe_steps *steps[2][4];
+} hs_pipe_kind;
 
 /* Blocks of sums in the order of their making, whose rows are finished one by one. */
 typedef struct hs_pipe {
-    const void *task;
-    hs_pipe_finish *finish;   /* out of line; where rows stand between products it is called by name, and inlined */
+    const hs_pipe_kind *kind;
     float (*sum)[SIDE][SIDE]; /* [n], 64-byte aligned */
     int64_t n;                /* <= HS_PIPE_MOST */
     int64_t first, count;     /* the oldest block, and how many there are */
     int64_t next;             /* row of the oldest one */
-    int each;                 /* rows for a step of a block: 1, 2, 4 or 8 */
-    bool quick;               /* the oldest one is there, is whole, and has `each` rows left */
+    int64_t quick;            /* for so many steps the oldest one, which is whole, has rows */
+    int each_bits;            /* 2^each_bits rows for a step of a block */
     hs_pipe_block block[HS_PIPE_MOST];
 } hs_pipe;
 
-/* How many rows to finish with each of `steps`, so that `rows` of them are through: what hs_pipe.each may be. */
-int hs_pipe_each(int64_t rows, int64_t steps);
+/* How many rows to finish with each of `steps`, so that `rows` of them are through: what hs_pipe.each_bits may be. */
+int hs_pipe_each_bits(int64_t rows, int64_t steps);
 /* Memory for the sums of the next block; in a full pipe the oldest one is finished first. */
 float *hs_pipe_place(hs_pipe *p);
+/* To be filled in with what becomes of them. */
+hs_rows *hs_pipe_rows(hs_pipe *p);
 /* The sums of the next block are in their place. */
-void hs_pipe_push(hs_pipe *p, int64_t row, int64_t col, int64_t n_rows, bool whole, char *claim);
+void hs_pipe_push(hs_pipe *p, int64_t n_rows, bool whole);
 /* Finishes up to n rows. */
 void hs_pipe_finish_rows(hs_pipe *p, int64_t n);
-/* Fewer than `each` rows of the oldest block are left. */
-void hs_pipe_turn(hs_pipe *p);
 
 /* c = from + a b of one block; distances in bytes. */
 typedef struct hs_block {
@@ -57,8 +66,8 @@ typedef struct hs_block {
 } hs_block;
 
 void hs_block_run(const hs_block *s);
-/* Sets up the tiles of its sums, two columns of them. */
-void hs_block_begin(const hs_block *s);
+/* The same, and rows of the pipe on the way. */
+void hs_block_piped(const hs_block *s, hs_pipe *p);
 
 /* s becomes block (row, columns) of a product; with g->accumulate its sums begin with what g->c holds. Returns whether it consists of
  * whole tiles, as hs_block_run wants it. */
@@ -70,66 +79,52 @@ void hs_block_restore(const hs_block *s, char *c, int64_t ldc);
 /* Any such block. */
 void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
 
-/* Steps of k of a block of R rows and two columns of tiles, and with each of them rows of the pipe. R, each = p->each and `again`, as in
- * hs_tiles_step, are literals. */
-HS_INLINE void hs_block_steps(
-    const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const int R, const int each, const bool again)
-{
-    const hs_gemm *g = s->g;
-    const int64_t word = sizeof(uint32_t), lda = s->lda, ldb = g->ldb * word, panel = g->panel * word;
-    const char *a = s->a;
-    for (int64_t left = g->k, page = 0; left > 0; left -= s->cols->page_k, page++) {
-        const char *b = (const char *)hs_gemm_words(g, s->cols, page);
-        int64_t k = left < s->cols->page_k ? left : s->cols->page_k;
-        for (; k > 0; k -= HS_PAIR_STEP, a += STEP_BYTES, b += PAIRS * ldb) {
-            if (p->quick) {
-                const hs_pipe_block *block = &p->block[p->first];
-                float(*const sum)[SIDE] = p->sum[p->first] + p->next;
-                int row = 0, product = 0;
-                HS_TILES_STEP(a, lda, b, ldb, panel, R, 2, again, {
-                    product++;
-                    for (; row * 2 * R < product * each; row++)
-                        finish(p->task, block, p->next + row, sum[row], true);
-                });
-                p->next += each;
-                if (p->next + each > block->n_rows)
-                    hs_pipe_turn(p);
-            } else {
-                HS_TILES_STEP(a, lda, b, ldb, panel, R, 2, again, (void)0);
-                hs_pipe_finish_rows(p, each);
-            }
-        }
+/* The steps of an hs_pipe_steps. finish, R, each and `again` are literals; finish(rows, r, sum, true) turns a row of a whole block into
+ * values. It sees a copy of *rows: a store of values might change the original, so that every row would read all of it again. Functions of
+ * their own, straight and without a look at the pipe, for that is what other work beside products costs least (bench/LOG.md). */
+#define HS_PIPE_STEPS_OF(finish, R, each, again)                                                                       \
+    for (; n > 0; n--, r += each, a += STEP_BYTES, b += PAIRS * ldb) {                                                 \
+        int product = 0;                                                                                               \
+        HS_TILES_STEP(a, lda, b, ldb, panel, R, 2, again, {                                                            \
+            HS_UNROLL                                                                                                  \
+            for (int row = 0; row < (each); row++) {                                                                   \
+                if (row * 2 * (R) / (each) == product)                                                                 \
+                    finish(&own, r + row, sum[r + row], true);                                                         \
+            }                                                                                                          \
+            product++;                                                                                                 \
+        });                                                                                                            \
     }
-}
 
-HS_INLINE void hs_block_steps_of(const hs_block *s, hs_pipe *p, hs_pipe_finish *finish, const int R, const bool again)
-{
-    if (p->each == 8)
-        hs_block_steps(s, p, finish, R, 8, again);
-    else if (p->each == 4)
-        hs_block_steps(s, p, finish, R, 4, again);
-    else if (p->each == 2)
-        hs_block_steps(s, p, finish, R, 2, again);
-    else
-        hs_block_steps(s, p, finish, R, 1, again);
-}
-
-/* A block, and rows of the pipe on the way. */
-HS_INLINE void hs_block_piped(const hs_block *s, hs_pipe *p, hs_pipe_finish *finish)
-{
-    if (s->n_cols <= TILE || s->n_cols % TILE || s->g->k % HS_PAIR_STEP) {
-        hs_block_run(s);
-        return;
+#define HS_PIPE_STEPS(name, finish, R, each)                                                                           \
+    static void name(const char *a, int64_t lda, const char *b, int64_t ldb, int64_t panel, bool stream, int64_t n,    \
+        const hs_rows *rows, int64_t r, float(*sum)[SIDE])                                                             \
+    {                                                                                                                  \
+        const hs_rows own = *rows;                                                                                     \
+        if ((R) == 2 && stream)                                                                                        \
+            HS_PIPE_STEPS_OF(finish, R, each, true)                                                                    \
+        else                                                                                                           \
+            HS_PIPE_STEPS_OF(finish, R, each, false)                                                                   \
     }
-    hs_block_begin(s);
-    if (s->n_rows <= TILE)
-        hs_block_steps_of(s, p, finish, 1, false);
-    else if (s->g->again)
-        hs_block_steps_of(s, p, finish, 2, true);
-    else
-        hs_block_steps_of(s, p, finish, 2, false);
-    hs_tiles_store(s->c, s->ldc, s->n_rows <= TILE ? 1 : 2, 2);
-    TILES_WRITTEN;
-}
+
+/* An hs_pipe_kind `name`. */
+#define HS_PIPE_KIND(name, finish)                                                                                     \
+    static void name##_rows(const hs_rows *rows, bool whole, int64_t r, int64_t end, float(*sum)[SIDE])                \
+    {                                                                                                                  \
+        const hs_rows own = *rows;                                                                                     \
+        for (; whole && r < end; r++)                                                                                  \
+            finish(&own, r, sum[r], true);                                                                             \
+        for (; r < end; r++)                                                                                           \
+            finish(&own, r, sum[r], false);                                                                            \
+    }                                                                                                                  \
+    HS_PIPE_STEPS(name##_1_1, finish, 1, 1)                                                                            \
+    HS_PIPE_STEPS(name##_1_2, finish, 1, 2)                                                                            \
+    HS_PIPE_STEPS(name##_1_4, finish, 1, 4)                                                                            \
+    HS_PIPE_STEPS(name##_1_8, finish, 1, 8)                                                                            \
+    HS_PIPE_STEPS(name##_2_1, finish, 2, 1)                                                                            \
+    HS_PIPE_STEPS(name##_2_2, finish, 2, 2)                                                                            \
+    HS_PIPE_STEPS(name##_2_4, finish, 2, 4)                                                                            \
+    HS_PIPE_STEPS(name##_2_8, finish, 2, 8)                                                                            \
+    static const hs_pipe_kind name = {name##_rows,                                                                     \
+        {{name##_1_1, name##_1_2, name##_1_4, name##_1_8}, {name##_2_1, name##_2_2, name##_2_4, name##_2_8}}}
 
 #endif

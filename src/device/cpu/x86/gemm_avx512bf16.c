@@ -128,9 +128,11 @@ static void linear(const hs_pair_linear *l)
             g.left = l->x + row * l->ldx;
             g.rows = l->rows - row < BLOCK_ROWS ? l->rows - row : BLOCK_ROWS;
             gemm(&g);
-            for (int64_t r = 0; r < g.rows; r++) {
-                for (int64_t c = 0; c < g.n; c += HS_PAIR_STEP)
-                    hs_linear_row(l, row + r, col + c, sum[r] + c, false);
+            for (int64_t c = 0; c < g.n; c += HS_PAIR_STEP) {
+                hs_rows rows;
+                hs_linear_rows(&rows, l, row, col + c);
+                for (int64_t r = 0; r < g.rows; r++)
+                    hs_linear_row(&rows, l->act, r, sum[r] + c, false);
             }
         }
     }
@@ -148,11 +150,11 @@ static void weights(const hs_pair_weights *w)
         g.b = hs_gemm_words(&w->scores, &at, 0);
         g.n = hs_gemm_columns_left(&w->scores, &at, BLOCK_COLS);
         gemm(&g);
-        for (int64_t r = 0; r < g.rows; r++) {
-            const int64_t seen = w->n_first + r < w->scores.n ? w->n_first + r : w->scores.n;
-            for (int64_t c = 0; c < g.n; c += HS_PAIR_STEP)
-                hs_weights_row(w->out + r * w->ldo + at.col + c, sum[r] + c,
-                    w->bias ? w->bias + r * w->ldb + at.col + c : NULL, w->alpha, seen - at.col - c, false);
+        for (int64_t c = 0; c < g.n; c += HS_PAIR_STEP) {
+            hs_rows rows;
+            hs_weights_rows(&rows, w, at.col + c);
+            for (int64_t r = 0; r < g.rows; r++)
+                hs_weights_row(&rows, r, sum[r] + c, false);
         }
     }
     if (w->beside)

@@ -63,61 +63,103 @@ HS_INLINE __m512 hs_widen_high(__m512i x)
     return hs_widen_low(_mm512_castsi256_si512(_mm512_extracti64x4_epi64(x, 1)));
 }
 
-/* dst[0 .. 31] = the weights of 32 scores, of which the first `seen` count; `whole`, a literal: all, and without bias. */
-HS_INLINE void hs_weights_row(
-    uint16_t *dst, const float *score, const float *bias, float alpha, int64_t seen, const bool whole)
+/* What becomes of a block of sums, 32 columns of some rows. Pointers are those of its first row and column. */
+typedef struct hs_rows {
+    uint16_t *out;
+    const float *bias; /* or NULL, as the next two */
+    const uint16_t *residual;
+    float *stream;
+    int64_t ldo, ldb, ldr, lds; /* ldb is for weights: a layer's bias is the same in all rows */
+    int64_t n, seen;            /* columns that there are; of weights, how many the first row sees, or fewer than 0 */
+    float alpha;
+    char *claim; /* lines that are asked for meanwhile: of weights one a row, of a layer those of `plan` */
+    const hs_claim_plan *plan;
+    int64_t place, claims; /* the first row in the plan, and how many rows have such lines; 0: none */
+} hs_rows;
+
+/* Of weights in the columns col .. of all rows. Field by field: a copy of what was just stored would wait for all stores before it, tiles'
+ * too (bench/LOG.md). */
+HS_INLINE void hs_weights_rows(hs_rows *rows, const hs_pair_weights *w, int64_t col)
 {
-    const __m512 a = _mm512_set1_ps(alpha);
+    rows->out = w->out + col;
+    rows->bias = w->bias ? w->bias + col : NULL;
+    rows->ldo = w->ldo;
+    rows->ldb = w->ldb;
+    rows->n = w->scores.n - col;
+    rows->seen = w->n_first - col;
+    rows->alpha = w->alpha;
+    rows->claim = NULL;
+}
+
+/* Of a layer's columns col .. in the rows row .. */
+HS_INLINE void hs_linear_rows(hs_rows *rows, const hs_pair_linear *l, int64_t row, int64_t col)
+{
+    rows->out = l->out + row * l->ldo + col;
+    rows->bias = l->bias ? l->bias + col : NULL;
+    rows->residual = l->residual ? l->residual + row * l->ldr + col : NULL;
+    rows->stream = l->stream ? l->stream + row * l->lds + col : NULL;
+    rows->ldo = l->ldo;
+    rows->ldr = l->ldr;
+    rows->lds = l->lds;
+    rows->n = l->n - col;
+    rows->claims = 0;
+}
+
+/* The weights of row r, from its 32 scores; `whole`, a literal: it sees all of them, and there is no bias. */
+HS_INLINE void hs_weights_row(const hs_rows *rows, int64_t r, const float *score, const bool whole)
+{
+    const __m512 a = _mm512_set1_ps(rows->alpha);
     __m512 low = _mm512_load_ps(score), high = _mm512_load_ps(score + 16);
     if (whole) {
         low = _mm512_mul_ps(a, low);
         high = _mm512_mul_ps(a, high);
     } else {
-        const __mmask32 there = hs_first32(seen);
+        const float *const bias = rows->bias ? rows->bias + r * rows->ldb : NULL;
+        const __mmask32 there = hs_first32(hs_min_i64(rows->seen + r, rows->n));
         const __mmask16 first = (__mmask16)there, second = (__mmask16)(there >> 16);
         const __m512 b0 = bias ? _mm512_maskz_loadu_ps(first, bias) : _mm512_setzero_ps();
         const __m512 b1 = bias ? _mm512_maskz_loadu_ps(second, bias + 16) : _mm512_setzero_ps();
         low = _mm512_maskz_fmadd_ps(first, a, low, b0);
         high = _mm512_maskz_fmadd_ps(second, a, high, b1);
     }
-    _mm512_storeu_si512(dst, hs_round2(hs_silu(low), hs_silu(high)));
+    _mm512_storeu_si512(rows->out + r * rows->ldo, hs_round2(hs_silu(low), hs_silu(high)));
 }
 
-/* Columns col .. of row r of a linear layer's result, from their 32 sums; `whole`, a literal: all 32 are columns. */
-HS_INLINE void hs_linear_row(const hs_pair_linear *l, int64_t r, int64_t col, const float *sum, const bool whole)
+/* Row r of a layer's result, from its 32 sums; `whole`, a literal: all 32 are columns. */
+HS_INLINE void hs_linear_row(const hs_rows *rows, hs_activation act, int64_t r, const float *sum, const bool whole)
 {
-    const __mmask32 there = whole ? UINT32_MAX : hs_first32(l->n - col);
+    const __mmask32 there = whole ? UINT32_MAX : hs_first32(rows->n);
     const __mmask16 first = (__mmask16)there, second = (__mmask16)(there >> 16);
     __m512 low = _mm512_maskz_loadu_ps(first, sum), high = _mm512_maskz_loadu_ps(second, sum + 16);
-    if (l->bias) {
-        low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(first, l->bias + col));
-        high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(second, l->bias + col + 16));
+    if (rows->bias) {
+        low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(first, rows->bias));
+        high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(second, rows->bias + 16));
     }
-    if (l->act != HS_ACT_NONE) {
+    if (act != HS_ACT_NONE) {
         const __m512i argument = hs_round2(low, high);
         low = hs_widen_low(argument);
         high = hs_widen_high(argument);
-        if (l->act == HS_ACT_SILU) {
+        if (act == HS_ACT_SILU) {
             low = hs_silu(low);
             high = hs_silu(high);
-        } else if (l->act == HS_ACT_GELU) {
+        } else if (act == HS_ACT_GELU) {
             low = hs_gelu(low);
             high = hs_gelu(high);
         } else {
-            low = v_activate(low, l->act);
-            high = v_activate(high, l->act);
+            low = v_activate(low, act);
+            high = v_activate(high, act);
         }
     }
-    if (l->stream) {
-        float *const at = l->stream + r * l->lds + col;
+    if (rows->stream) {
+        float *const at = rows->stream + r * rows->lds;
         low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(first, at));
         high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(second, at + 16));
         _mm512_mask_storeu_ps(at, first, low);
         _mm512_mask_storeu_ps(at + 16, second, high);
     }
-    if (l->residual) {
-        const __m512i more = _mm512_maskz_loadu_epi16(there, l->residual + r * l->ldr + col);
-        if (l->act != HS_ACT_NONE) {
+    if (rows->residual) {
+        const __m512i more = _mm512_maskz_loadu_epi16(there, rows->residual + r * rows->ldr);
+        if (act != HS_ACT_NONE) {
             const __m512i value = hs_round2(low, high);
             low = hs_widen_low(value);
             high = hs_widen_high(value);
@@ -125,7 +167,7 @@ HS_INLINE void hs_linear_row(const hs_pair_linear *l, int64_t r, int64_t col, co
         low = _mm512_add_ps(low, hs_widen_low(more));
         high = _mm512_add_ps(high, hs_widen_high(more));
     }
-    uint16_t *const out = l->out + r * l->ldo + col;
+    uint16_t *const out = rows->out + r * rows->ldo;
     _mm512_mask_storeu_epi16(out, there, hs_round2(low, high));
     hs_claim(out + HS_PAIR_STEP); /* the row's next columns come from far, and are wanted a block of sums later */
 }
