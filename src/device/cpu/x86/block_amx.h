@@ -80,8 +80,8 @@ void hs_block_restore(const hs_block *s, char *c, int64_t ldc);
 void hs_block_gemm(const hs_gemm *g, const hs_gemm_columns *cols, int64_t row);
 
 /* The steps of an hs_pipe_steps. finish, R, each and `again` are literals; finish(rows, r, sum, true) turns a row of a whole block into
- * values. It sees a copy of *rows: a store of values might change the original, so that every row would read all of it again. Functions of
- * their own, straight and without a look at the pipe, for that is what other work beside products costs least (bench/LOG.md). */
+ * values. It sees a copy of *rows: a store of values might change the original, so that every row would read all of it again. Each is a
+ * function of its own, straight and without a look at the pipe: anything else between products takes time from them (bench/LOG.md). */
 #define HS_PIPE_STEPS_OF(finish, R, each, again)                                                                       \
     for (; n > 0; n--, r += each, a += STEP_BYTES, b += PAIRS * ldb) {                                                 \
         int product = 0;                                                                                               \

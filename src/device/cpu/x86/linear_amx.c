@@ -6,8 +6,8 @@
 HS_INLINE void linear_row(const hs_rows *rows, hs_activation act, int64_t r, const float *sum, const bool whole)
 {
     hs_linear_row(rows, act, r, sum, whole);
-    if (r < rows->claims)
-        hs_claim(hs_claim_line(rows->plan, rows->claim, rows->place + r));
+    if (r < rows->plan_rows)
+        hs_claim(hs_claim_line(rows->plan, rows->claim, rows->plan_row + r));
 }
 
 HS_INLINE void plain_row(const hs_rows *rows, int64_t r, const float *sum, const bool whole)
@@ -75,8 +75,8 @@ void hs_linear_pairs_amx(const hs_pair_linear *l)
             if (row < l->claim.rows) {
                 rows->plan = &l->claim;
                 rows->claim = hs_claim_columns(&l->claim, cols.col);
-                rows->place = row;
-                rows->claims = l->claim.rows - row;
+                rows->plan_row = row;
+                rows->plan_rows = l->claim.rows - row;
             }
             hs_pipe_push(&p, s.n_rows, l->n - cols.col >= SIDE);
         }

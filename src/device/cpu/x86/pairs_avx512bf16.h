@@ -72,9 +72,9 @@ typedef struct hs_rows {
     int64_t ldo, ldb, ldr, lds; /* ldb is for weights: a layer's bias is the same in all rows */
     int64_t n, seen;            /* columns that there are; of weights, how many the first row sees, or fewer than 0 */
     float alpha;
-    char *claim; /* lines that are asked for meanwhile: of weights one a row, of a layer those of `plan` */
+    char *claim; /* lines that are asked for meanwhile: of weights one a row, or NULL; of a layer those of `plan` */
     const hs_claim_plan *plan;
-    int64_t place, claims; /* the first row in the plan, and how many rows have such lines; 0: none */
+    int64_t plan_row, plan_rows; /* the first row in the plan, and how many rows are in it from there on, or 0 */
 } hs_rows;
 
 /* Of weights in the columns col .. of all rows. Field by field: a copy of what was just stored would wait for all stores before it, tiles'
@@ -102,7 +102,7 @@ HS_INLINE void hs_linear_rows(hs_rows *rows, const hs_pair_linear *l, int64_t ro
     rows->ldr = l->ldr;
     rows->lds = l->lds;
     rows->n = l->n - col;
-    rows->claims = 0;
+    rows->plan_rows = 0;
 }
 
 /* The weights of row r, from its 32 scores; `whole`, a literal: it sees all of them, and there is no bias. */
@@ -125,7 +125,7 @@ HS_INLINE void hs_weights_row(const hs_rows *rows, int64_t r, const float *score
     _mm512_storeu_si512(rows->out + r * rows->ldo, hs_round2(hs_silu(low), hs_silu(high)));
 }
 
-/* Row r of a layer's result, from its 32 sums; `whole`, a literal: all 32 are columns. */
+/* Row r of a layer's result, from its 32 sums; `whole`, a literal: all 32 are columns. With act a literal too there is nothing to ask. */
 HS_INLINE void hs_linear_row(const hs_rows *rows, hs_activation act, int64_t r, const float *sum, const bool whole)
 {
     const __mmask32 there = whole ? UINT32_MAX : hs_first32(rows->n);
