@@ -31,7 +31,7 @@ static hstu_status add_linear(
     return hs_op_linear(pass->dev, &a, err);
 }
 
-/* Keys and values of every row of x, queries of `rows`. */
+/* Keys and values of every row of x, which are stored, queries of `rows`. */
 static hstu_status project(const hs_pass *pass, int64_t l, const space *s, hs_mat x, hs_mat rows, hstu_error *err)
 {
     const hs_decoder_layer *w = &pass->model->weight.decoder[l];
@@ -40,6 +40,7 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, hs_ma
     hs_linear_args three[] = {plain(pass, s->k, x, w->k, w->k_bias), plain(pass, s->v, x, w->v, w->v_bias),
         plain(pass, q, rows, w->q, w->q_bias)};
     three[0].stored = three[1].stored = &stored;
+    three[0].stored_only = three[1].stored_only = !pass->trace;
     HS_TRY(hs_op_linears(pass->dev, three, 3, err));
     HS_TRY(hs_pass_trace(pass, l, "q", q, err));
     HS_TRY(hs_pass_trace(pass, l, "k", s->k, err));
@@ -86,7 +87,6 @@ static hstu_status run_layer(const hs_pass *pass, int64_t l, const space *s, hs_
     if (narrow && s->stream.data)
         HS_TRY(hs_pass_newest(pass, s->newest_stream, s->stream, err));
     HS_TRY(project(pass, l, s, x, rows, err));
-    HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
     return finish_layer(
         pass, l, narrow ? &pass->newest : &pass->users, s, rows, narrow ? s->newest_stream : s->stream, err);
 }

@@ -115,7 +115,7 @@ typedef struct space {
     hs_mat newest, newest_normed;       /* of the users' newest rows: the last layer's input and output, and its norm */
 } space;
 
-/* Keys and values of every row, queries and gates of `rows`. */
+/* Keys and values of every row, which are stored, queries and gates of `rows`. */
 static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const queries *rows, hstu_error *err)
 {
     const hs_hstu_layer *w = &pass->model->weight.hstu[l];
@@ -126,6 +126,7 @@ static hstu_status project(const hs_pass *pass, int64_t l, const space *s, const
     const hs_kv_write_args stored = hs_pass_stored(pass, l, s->k, s->v);
     for (int i = 0; i < 4; i++) {
         four[i].stored = i < 2 ? &stored : NULL;
+        four[i].stored_only = !pass->trace;
         four[i].act = act;
         four[i].bf16 = pass->model->bf16;
     }
@@ -187,7 +188,6 @@ static hstu_status run_layer(const hs_pass *pass, int64_t l, const bias *b, cons
             (queries){.users = &pass->newest, .bucket_offset = b->newest, .x = s->newest, .normed = s->newest_normed};
     }
     HS_TRY(project(pass, l, s, &rows, err));
-    HS_TRY(hs_pass_keep(pass, l, s->k, s->v, err));
     return finish_layer(pass, l, b, s, &rows, err);
 }
 

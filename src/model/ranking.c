@@ -90,7 +90,7 @@ static hs_kv_write_args stored_history(const hs_ranking_request *r, const space 
         .position = r->reused};
 }
 
-/* Keys and values of every row, queries and gates of those from `from` on. */
+/* Keys and values of every row, which are stored for the histories, queries and gates of those from `from` on. */
 static hstu_status project(
     const hs_pass *pass, int64_t l, const space *s, int64_t from, const hs_kv_write_args *stored, hstu_error *err)
 {
@@ -101,6 +101,7 @@ static hstu_status project(
     hs_linear_args four[] = {projection(pass, w, 1, s->normed, s->v), projection(pass, w, 3, s->normed, s->k),
         projection(pass, w, 0, normed, u), projection(pass, w, 2, normed, q)};
     four[0].stored = four[1].stored = stored->k.rows > 0 ? stored : NULL;
+    four[0].stored_only = four[1].stored_only = !pass->trace;
     four[2].next = hs_mat_rows(s->gated, from, n);
     HS_TRY(hs_op_linears(pass->dev, four, n > 0 ? 4 : 2, err));
     HS_TRY(hs_pass_trace(pass, l, "v", s->v, err));
@@ -190,8 +191,6 @@ static hstu_status run_layer(
         err));
     HS_TRY(hs_pass_trace(pass, l, "normed", s->normed, err));
     HS_TRY(project(pass, l, s, from, &stored, err));
-    if (s->tokens.n_history > 0)
-        HS_TRY(hs_op_kv_write(pass->dev, &stored, err));
     return from < s->x.rows ? finish_layer(pass, l, r, s, from, &kv, err) : HSTU_OK;
 }
 

@@ -141,13 +141,36 @@ static hstu_status check_beside(const char *name, const hs_mat *written, const h
     return HSTU_OK;
 }
 
+static bool is_out(const hs_linear_args *a, const hs_mat *m)
+{
+    return a->out.data == m->data && a->out.rows >= m->rows && a->out.cols == m->cols && a->out.ld == m->ld &&
+           a->out.bf16 == m->bf16;
+}
+
+/* Layer i's out is stored: it is keys or values, and another layer's is the other. */
+static hstu_status check_stored(const hs_linear_args *a, int64_t n, int64_t i, hstu_error *err)
+{
+    const hs_kv_write_args *s = a[i].stored;
+    const bool keys = is_out(&a[i], &s->k);
+    HS_TRY(hs_op_check_kv_write("linear", s, err));
+    for (int64_t j = 0; j < n && (keys || is_out(&a[i], &s->v)); j++) {
+        if (j != i && a[j].stored == s && is_out(&a[j], keys ? &s->v : &s->k))
+            return HSTU_OK;
+    }
+    return hs_fail(err, HSTU_EINVAL, 0,
+        "op linear: keys and values that are stored must be the results of two layers of one call, but layer %d is "
+        "without "
+        "the other",
+        (int)i);
+}
+
 hstu_status hs_op_linears(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
     HS_TRY(hs_op_check_range("linear", "the number of layers", n, 1, HS_LINEAR_MOST, err));
     for (int64_t i = 0; i < n; i++) {
         HS_TRY(check_linear(dev, &a[i], err));
-        if (a[i].stored && (i == 0 || a[i].stored != a[i - 1].stored))
-            HS_TRY(hs_op_check_kv_write("linear", a[i].stored, err));
+        if (a[i].stored)
+            HS_TRY(check_stored(a, n, i, err));
         if (a[i].next.data)
             HS_TRY(hs_op_check_mat("linear", "next", &a[i].next, a[i].out.rows, a[i].out.cols, err));
     }

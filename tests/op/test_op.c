@@ -219,6 +219,40 @@ static void test_kv_write(void **state)
     assert_int_equal(hs_op_kv_write(dev, &fewer, &err), HSTU_OK);
 }
 
+/* Layers whose results are keys and values. */
+static void test_stored(void **state)
+{
+    (void)state;
+    enum { LAYERS = 3 };
+    const float w[2] = {1, 2};
+    float x[3] = {1, 2, 3}, out[LAYERS][3 * 2] = {{0}};
+    const int64_t offset[3] = {0, 2, 3}, far[2] = {31, 0};
+    hs_packed *packed = NULL;
+    assert_int_equal(hs_op_pack(dev, &packed, w, HS_F32, 1, 2, 2, 1, &err), HSTU_OK);
+    hs_linear_args a[LAYERS];
+    hs_kv_write_args stored = {.kv = view, .users = {.n_users = 2, .offset = offset}};
+    for (int i = 0; i < LAYERS; i++)
+        a[i] = (hs_linear_args){.out = hs_mat_of(out[i], 3, 2), .x = hs_mat_of(x, 3, 1), .w = packed};
+    a[1].stored = a[2].stored = &stored;
+    stored.k = a[2].out;
+    stored.v = a[1].out;
+    assert_int_equal(hs_op_linears(dev, a, LAYERS, &err), HSTU_OK);
+    check_refused(hs_op_linears(dev, a, 2, &err), "linear", "but layer 1 is without the other");
+    check_refused(hs_op_linears(dev, a + 2, 1, &err), "linear", "but layer 0 is without the other");
+    a[0].stored = &stored;
+    check_refused(hs_op_linears(dev, a, LAYERS, &err), "linear", "but layer 0 is without the other");
+    a[0].stored = NULL;
+    a[1].stored = &(hs_kv_write_args){.kv = view, .k = stored.k, .v = stored.v, .users = stored.users};
+    check_refused(hs_op_linears(dev, a, LAYERS, &err), "linear", "but layer 1 is without the other");
+    a[1].stored = &stored;
+    stored.v.ld = 3;
+    check_refused(hs_op_linears(dev, a, LAYERS, &err), "linear", "but layer 1 is without the other");
+    stored.v.ld = 2;
+    stored.position = far;
+    check_refused(hs_op_linears(dev, a, LAYERS, &err), "linear", "page 1 of user 0 is missing");
+    hs_op_pack_free(dev, packed);
+}
+
 static void test_attn(void **state)
 {
     (void)state;
@@ -423,7 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_pack_and_linear), cmocka_unit_test(test_embed),
         cmocka_unit_test(test_norms), cmocka_unit_test(test_time_bucket), cmocka_unit_test(test_kv_write),
-        cmocka_unit_test(test_attn), cmocka_unit_test(test_topk), cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_parallel)};
+        cmocka_unit_test(test_stored), cmocka_unit_test(test_attn), cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_empty), cmocka_unit_test(test_parallel)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

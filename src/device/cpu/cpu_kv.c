@@ -5,6 +5,7 @@
 #include "device/cpu/cpu_int.h"
 #include "device/cpu/cpu_users.h"
 
+#include <stdalign.h>
 #include <string.h>
 
 /* An element takes 0.1 ns to move within L2 and 0.2 ns from L3. Below ALONE elements, 3 to 6 us, a region of threads (1.5
@@ -12,19 +13,19 @@
  * tokens of a head with 128 keys and 128 values, 0.8 to 1.6 us. So 2,054 tokens of four heads are 260 tasks, of which the busiest of 16 threads
  * has 17 where 16.25 would be even, and 102 tokens still 16. What a task begins anew in memory costs 8 % with 16
  * tokens, 5 % with 32 and 3 % with 64. Heads come last: a thread's run of tasks is one piece of k and v. */
-enum { ALONE = 1 << 15, TASK = 1 << 13 };
+enum { ALONE = 1 << 15, TASK = 1 << 13, STRIP = 64 };
 
 /* Tokens place .. place + n - 1 of a page, from matrix rows row ..; a task for each head. */
 typedef struct kv_piece {
     char *page;
     int64_t place, n, row;
+    bool last; /* the user's last token is among them */
 } kv_piece;
 
 typedef struct kv_job {
     const hs_cpu_kernels *kernels;
     const hs_kv_write_args *a;
     const kv_piece *pieces;
-    hs_cpu_space space; /* a panel [dqk, 16] each */
 } kv_job;
 
 static int64_t written_rows(const hs_kv_write_args *a, int64_t user)
@@ -48,11 +49,35 @@ static int64_t list_pieces(const hs_kv_write_args *a, kv_piece *pieces)
                 pieces[count] = (kv_piece){.page = a->kv.page[a->kv.first_page[b] + (position + r) / page_tokens],
                     .place = place,
                     .n = n,
-                    .row = a->users.offset[b] + r};
+                    .row = a->users.offset[b] + r,
+                    .last = r + n == rows};
             count++;
         }
     }
     return count;
+}
+
+hs_kv_run hs_cpu_kv_run(const hs_kv_write_args *a, int64_t row)
+{
+    const int64_t n_users = a->users.n_users;
+    int64_t b = 0; /* the last user whose rows begin no later */
+    for (int64_t end = n_users; end - b > 1;) {
+        const int64_t middle = (b + end) / 2;
+        if (a->users.offset[middle] <= row)
+            b = middle;
+        else
+            end = middle;
+    }
+    if (n_users == 0 || row >= a->users.offset[n_users])
+        return (hs_kv_run){.rows = INT64_MAX};
+    const int64_t in = row - a->users.offset[b], left = written_rows(a, b) - in;
+    if (left <= 0)
+        return (hs_kv_run){.rows = hs_user_rows(&a->users, b) - in};
+    const int64_t token = in + (a->position ? a->position[b] : 0), page_tokens = a->kv.shape.page_tokens;
+    hs_kv_run run = {.page = a->kv.page[a->kv.first_page[b] + token / page_tokens], .place = token % page_tokens};
+    run.rows = hs_min_i64(left, page_tokens - run.place);
+    run.last = run.rows == left;
+    return run;
 }
 
 hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col)
@@ -63,21 +88,12 @@ hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     hs_claim_plan claim = {.rows = 0, .col = col % width, .width = width, .cols = HS_LINE / element};
     if ((!keys && out->data != a->v.data) || width % claim.cols || out->cols != s->n_heads * width)
         return claim;
-    int64_t b = 0; /* the last user whose rows begin no later */
-    for (int64_t end = a->users.n_users; end - b > 1;) {
-        const int64_t middle = (b + end) / 2;
-        if (a->users.offset[middle] <= row)
-            b = middle;
-        else
-            end = middle;
-    }
-    if (a->users.n_users == 0 || row - a->users.offset[b] >= written_rows(a, b))
+    const hs_kv_run run = hs_cpu_kv_run(a, row);
+    if (!run.page)
         return claim;
-    const int64_t in = row - a->users.offset[b], token = in + (a->position ? a->position[b] : 0);
-    char *page = a->kv.page[a->kv.first_page[b] + token / s->page_tokens];
-    claim.place = token % s->page_tokens;
-    claim.rows = hs_min_i64(written_rows(a, b) - in, s->page_tokens - claim.place);
-    claim.at = keys ? hs_kv_keys(s, page, head) : hs_kv_values(s, page, head);
+    claim.place = run.place;
+    claim.rows = run.rows;
+    claim.at = keys ? hs_kv_keys(s, run.page, head) : hs_kv_values(s, run.page, head);
     claim.head_bytes = (int64_t)(keys ? hs_kv_key_bytes(s) : hs_kv_value_bytes(s));
     claim.group_bits = keys ? 4 : s->type == HS_BF16; /* a panel; a pair, or a token */
     claim.col_bytes = keys ? element << claim.group_bits : (int64_t)hs_kv_value_panel_bytes(s) / HS_KV_PANEL;
@@ -86,162 +102,213 @@ hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     return claim;
 }
 
-/* Element `at` of a row; of a matrix of bfloat16 values, half of a word. */
-static const void *row_of(const hs_mat *m, int64_t row, int64_t at)
+/* What is written of one head at once: of the tokens of `piece` the dimensions from .. from + dims - 1, which stand in the matrix's
+ * columns col .. Of bfloat16 pairs no other thread writes the same word, but for the other token's half of one of values. */
+typedef struct kv_part {
+    const hs_cpu_kernels *kernels;
+    const hs_kv_shape *shape;
+    const hs_mat *m;
+    kv_piece piece;
+    int64_t head, from, dims, col;
+} kv_part;
+
+/* Element `at` of the part's first columns; of a matrix of bfloat16 values, half of a word. */
+static const void *row_of(const kv_part *p, int64_t row)
 {
-    const int64_t i = row * m->ld + at;
-    return m->bf16 ? (const void *)(m->half + i) : (const void *)(m->data + i);
+    const int64_t i = row * p->m->ld + p->col;
+    return p->m->bf16 ? (const void *)(p->m->half + i) : (const void *)(p->m->data + i);
 }
 
-static uint16_t half_of(const hs_mat *m, const void *row, int64_t at)
+static uint16_t half_of(const kv_part *p, const void *row, int64_t at)
 {
-    return m->bf16 ? ((const uint16_t *)row)[at] : hs_f32_to_bf16(((const float *)row)[at]);
+    return p->m->bf16 ? ((const uint16_t *)row)[at] : hs_f32_to_bf16(((const float *)row)[at]);
+}
+
+/* The same of 16 rows, from dimension `at` on. */
+static void rows_of(const kv_part *p, int64_t row, int64_t at, const float *rows[HS_KV_PANEL])
+{
+    for (int64_t r = 0; r < HS_KV_PANEL; r++)
+        rows[r] = (const float *)row_of(p, row + r) + at;
 }
 
 /* A whole panel: the keys of 16 rows. Pairs of bfloat16 values move as floats do. */
-static void write_panel(const kv_job *job, char *keys, int64_t row, int64_t head, float *panel)
+static void write_panel(const kv_part *p, char *keys, int64_t row)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
-    const hs_mat *k = &job->a->k;
+    alignas(64) float panel[STRIP * HS_KV_PANEL];
+    const bool is_f32 = p->shape->type == HS_F32;
     const float *rows[HS_KV_PANEL];
-    for (int64_t r = 0; r < HS_KV_PANEL; r++)
-        rows[r] = row_of(k, row + r, head * s->dqk);
-    if (s->type == HS_F32 || k->bf16) {
-        job->kernels->pack_panel((float *)(void *)keys, rows, HS_KV_PANEL, s->type == HS_F32 ? s->dqk : s->dqk / 2);
+    if (is_f32 || p->m->bf16) {
+        rows_of(p, row, 0, rows);
+        p->kernels->pack_panel((float *)(void *)keys, rows, HS_KV_PANEL, is_f32 ? p->dims : p->dims / 2);
         return;
     }
     uint32_t *pair = (uint32_t *)(void *)keys;
-    job->kernels->pack_panel(panel, rows, HS_KV_PANEL, s->dqk);
-    for (int64_t t = 0; t < s->dqk; t += 2, pair += HS_KV_PANEL) {
-        const float *even = panel + t * HS_KV_PANEL;
-        job->kernels->pair_bf16(pair, even, t + 1 < s->dqk ? even + HS_KV_PANEL : NULL, HS_KV_PANEL);
+    for (int64_t from = 0; from < p->dims; from += STRIP) {
+        const int64_t n = hs_min_i64(STRIP, p->dims - from);
+        rows_of(p, row, from, rows);
+        p->kernels->pack_panel(panel, rows, HS_KV_PANEL, n);
+        for (int64_t t = 0; t < n; t += 2, pair += HS_KV_PANEL) {
+            const float *even = panel + t * HS_KV_PANEL;
+            p->kernels->pair_bf16(pair, even, t + 1 < n ? even + HS_KV_PANEL : NULL, HS_KV_PANEL);
+        }
     }
 }
 
 /* The keys of one row, in its lane of a panel. */
-static void write_lane(const kv_job *job, char *keys, int64_t lane, const void *k)
+static void write_lane(const kv_part *p, char *keys, int64_t lane, int64_t row)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
-    if (s->type == HS_F32) {
+    const void *k = row_of(p, row);
+    if (p->shape->type == HS_F32) {
         float *at = (float *)(void *)keys + lane;
-        for (int64_t t = 0; t < s->dqk; t++)
+        for (int64_t t = 0; t < p->dims; t++)
             at[t * HS_KV_PANEL] = ((const float *)k)[t];
         return;
     }
     uint32_t *at = (uint32_t *)(void *)keys + lane;
-    for (int64_t t = 0; t < s->dqk; t += 2) {
-        const uint32_t odd = t + 1 < s->dqk ? half_of(&job->a->k, k, t + 1) : 0;
-        at[t / 2 * HS_KV_PANEL] = half_of(&job->a->k, k, t) | odd << 16;
+    for (int64_t t = 0; t < p->dims; t += 2) {
+        const uint32_t odd = t + 1 < p->dims ? half_of(p, k, t + 1) : 0;
+        at[t / 2 * HS_KV_PANEL] = half_of(p, k, t) | odd << 16;
     }
 }
 
 /* Whether whole panels can be moved: pairs of an odd number of dimensions are no words of a row, nor are those of a slice that
  * begins with an odd column. */
-static bool moves_panels(const kv_job *job)
+static bool moves_panels(const kv_part *p)
 {
-    const hs_mat *k = &job->a->k;
-    return !k->bf16 || (job->a->kv.shape.dqk % 2 == 0 && k->ld % 2 == 0 && (uintptr_t)k->half % 4 == 0);
+    return !p->m->bf16 || (p->dims % 2 == 0 && p->m->ld % 2 == 0 && (uintptr_t)row_of(p, 0) % 4 == 0);
 }
 
-static void write_keys(const kv_job *job, const kv_piece *piece, int64_t head, float *panel)
+static void write_keys(const kv_part *p)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
+    const hs_kv_shape *s = p->shape;
+    const kv_piece *piece = &p->piece;
     const size_t panel_bytes = hs_kv_key_bytes(s) / (size_t)(s->page_tokens / HS_KV_PANEL);
-    char *keys = hs_kv_keys(s, piece->page, head);
+    char *keys = hs_kv_keys(s, piece->page, p->head) + (size_t)(p->from * HS_KV_PANEL) * hs_kv_element_bytes(s);
     for (int64_t i = 0; i < piece->n;) {
         const int64_t place = piece->place + i, lane = place % HS_KV_PANEL;
         char *at = keys + (size_t)(place / HS_KV_PANEL) * panel_bytes;
-        if (lane == 0 && piece->n - i >= HS_KV_PANEL && moves_panels(job)) {
-            write_panel(job, at, piece->row + i, head, panel);
+        if (lane == 0 && piece->n - i >= HS_KV_PANEL && moves_panels(p)) {
+            write_panel(p, at, piece->row + i);
             i += HS_KV_PANEL;
         } else {
-            write_lane(job, at, lane, row_of(&job->a->k, piece->row + i, head * s->dqk));
+            write_lane(p, at, lane, piece->row + i);
             i++;
         }
     }
 }
 
 /* The values of one row, from its place in the first panel on. */
-static void write_row(const kv_job *job, char *panel, const float *v)
+static void write_row(const kv_part *p, char *panel, const float *v)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
     int64_t o = 0;
-    for (; o + HS_KV_PANEL <= s->dv; o += HS_KV_PANEL, panel += hs_kv_value_panel_bytes(s))
+    for (; o + HS_KV_PANEL <= p->dims; o += HS_KV_PANEL, panel += hs_kv_value_panel_bytes(p->shape))
         memcpy(panel, v + o, HS_KV_PANEL * sizeof *v);
-    if (o < s->dv) {
+    if (o < p->dims) {
         memset(panel, 0, HS_KV_PANEL * sizeof *v);
-        memcpy(panel, v + o, (size_t)(s->dv - o) * sizeof *v);
+        memcpy(panel, v + o, (size_t)(p->dims - o) * sizeof *v);
     }
 }
 
-/* The values of a pair's odd token; those of the even one are there already. */
-static void write_odd(const kv_job *job, char *panel, const void *v)
+/* The values of one of a pair's tokens; the other one's are there already, or another thread writes them. */
+static void write_half(const kv_part *p, char *panel, bool odd, const void *v)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
-    for (int64_t o = 0; o < s->dv; o++) {
-        uint32_t *word =
-            (uint32_t *)(void *)(panel + (size_t)(o / HS_KV_PANEL) * hs_kv_value_panel_bytes(s)) + o % HS_KV_PANEL;
-        *word = (*word & 0xffff) | (uint32_t)half_of(&job->a->v, v, o) << 16;
+    for (int64_t o = 0; o < p->dims; o++) {
+        const uint16_t half = half_of(p, v, o);
+        char *word = panel + (size_t)(o / HS_KV_PANEL) * hs_kv_value_panel_bytes(p->shape) +
+                     (size_t)(o % HS_KV_PANEL) * sizeof(uint32_t);
+        memcpy(word + (odd ? sizeof half : 0), &half, sizeof half);
     }
 }
 
 /* The values of both tokens of a pair; odd NULL: there is no such token yet. */
-static void write_pair(const kv_job *job, char *panel, const void *even, const void *odd)
+static void write_pair(const kv_part *p, char *panel, const void *even, const void *odd)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
-    const int64_t panel_words = (int64_t)(hs_kv_value_panel_bytes(s) / sizeof(uint32_t));
+    const int64_t panel_words = (int64_t)(hs_kv_value_panel_bytes(p->shape) / sizeof(uint32_t));
     uint32_t *words = (uint32_t *)(void *)panel;
-    if (job->a->v.bf16) {
-        job->kernels->pairs->zip(words, panel_words, even, odd, s->dv);
+    if (p->m->bf16) {
+        p->kernels->pairs->zip(words, panel_words, even, odd, p->dims);
         return;
     }
-    for (int64_t o = 0; o < s->dv; o += HS_KV_PANEL, words += panel_words) {
-        const int64_t there = hs_min_i64(HS_KV_PANEL, s->dv - o);
-        job->kernels->pair_bf16(words, (const float *)even + o, odd ? (const float *)odd + o : NULL, there);
+    for (int64_t o = 0; o < p->dims; o += HS_KV_PANEL, words += panel_words) {
+        const int64_t there = hs_min_i64(HS_KV_PANEL, p->dims - o);
+        p->kernels->pair_bf16(words, (const float *)even + o, odd ? (const float *)odd + o : NULL, there);
         memset(words + there, 0, (size_t)(HS_KV_PANEL - there) * sizeof *words);
     }
 }
 
-static void write_values(const kv_job *job, const kv_piece *piece, int64_t head)
+/* p->from is a multiple of HS_KV_PANEL. */
+static void write_values(const kv_part *p)
 {
-    const hs_kv_shape *s = &job->a->kv.shape;
-    const hs_mat *v = &job->a->v;
-    const int64_t col = head * s->dv, row = piece->row, n = piece->n;
+    const kv_piece *piece = &p->piece;
+    const int64_t row = piece->row, n = piece->n;
     const size_t line = HS_KV_PANEL * sizeof(float); /* a token, or a pair of them */
-    char *at = hs_kv_values(s, piece->page, head);
+    char *at = hs_kv_values(p->shape, piece->page, p->head) +
+               (size_t)(p->from / HS_KV_PANEL) * hs_kv_value_panel_bytes(p->shape);
     int64_t i = 0;
-    if (s->type == HS_F32) {
+    if (p->shape->type == HS_F32) {
         at += (size_t)piece->place * line;
         for (; i < n; i++, at += line)
-            write_row(job, at, row_of(v, row + i, col));
+            write_row(p, at, row_of(p, row + i));
         return;
     }
     at += (size_t)(piece->place / 2) * line;
     if (piece->place % 2) {
-        write_odd(job, at, row_of(v, row, col));
+        write_half(p, at, true, row_of(p, row));
         at += line;
         i = 1;
     }
-    for (; i < n; i += 2, at += line)
-        write_pair(job, at, row_of(v, row + i, col), i + 1 < n ? row_of(v, row + i + 1, col) : NULL);
+    for (; i + 1 < n; i += 2, at += line)
+        write_pair(p, at, row_of(p, row + i), row_of(p, row + i + 1));
+    if (i < n && piece->last)
+        write_pair(p, at, row_of(p, row + i), NULL);
+    else if (i < n)
+        write_half(p, at, false, row_of(p, row + i));
+}
+
+void hs_cpu_kv_store(const hs_cpu_kernels *kernels, const hs_kv_write_args *a, const hs_kv_run *run, bool keys,
+    const hs_mat *m, int64_t col)
+{
+    const hs_kv_shape *s = &a->kv.shape;
+    const int64_t width = keys ? s->dqk : s->dv;
+    kv_part p = {.kernels = kernels,
+        .shape = s,
+        .m = m,
+        .piece = {.page = run->page, .place = run->place, .n = m->rows, .last = run->last && m->rows == run->rows}};
+    for (; p.col < m->cols; p.col += p.dims) {
+        p.head = (col + p.col) / width;
+        p.from = (col + p.col) % width;
+        p.dims = hs_min_i64(width - p.from, m->cols - p.col);
+        if (keys)
+            write_keys(&p);
+        else
+            write_values(&p);
+    }
 }
 
 static void kv_write_task(void *context, int worker, int64_t index)
 {
+    (void)worker;
     const kv_job *job = context;
-    const int64_t n_heads = job->a->kv.shape.n_heads;
-    float *panel = hs_cpu_own(&job->space, worker);
-    write_keys(job, &job->pieces[index / n_heads], index % n_heads, panel);
-    write_values(job, &job->pieces[index / n_heads], index % n_heads);
+    const hs_kv_write_args *a = job->a;
+    const int64_t n_heads = a->kv.shape.n_heads, head = index % n_heads;
+    kv_part p = {.kernels = job->kernels, .shape = &a->kv.shape, .piece = job->pieces[index / n_heads], .head = head};
+    p.m = &a->k;
+    p.dims = a->kv.shape.dqk;
+    p.col = head * p.dims;
+    write_keys(&p);
+    p.m = &a->v;
+    p.dims = a->kv.shape.dv;
+    p.col = head * p.dims;
+    write_values(&p);
 }
 
 static hstu_status kv_write(hs_cpu *cpu, const hs_kv_write_args *a, hstu_error *err)
 {
     const int64_t n_pieces = list_pieces(a, NULL), n_tasks = n_pieces * a->kv.shape.n_heads;
-    const size_t each = a->kv.shape.type == HS_F32 ? 0 : (size_t)(a->kv.shape.dqk * HS_KV_PANEL) * sizeof(float);
     kv_job job = {.kernels = cpu->kernels, .a = a};
-    HS_TRY(hs_cpu_scratch(cpu, &job.space, (size_t)n_pieces * sizeof(kv_piece), each, err));
-    kv_piece *const pieces = (kv_piece *)(void *)job.space.shared;
+    hs_cpu_space space;
+    HS_TRY(hs_cpu_scratch(cpu, &space, (size_t)n_pieces * sizeof(kv_piece), 0, err));
+    kv_piece *const pieces = (kv_piece *)(void *)space.shared;
     list_pieces(a, pieces);
     job.pieces = pieces;
     if (a->k.rows * (a->k.cols + a->v.cols) >= ALONE) {

@@ -48,7 +48,9 @@ typedef struct linear_job {
     int64_t n, rows, cols;   /* the last two of a task */
     int64_t bands;           /* of rows */
     int64_t row_tasks[HS_LINEAR_MOST], col_tasks[HS_LINEAR_MOST];
-    read_last *last; /* [n_threads] */
+    read_last *last;    /* [n_threads] */
+    bool stores;        /* tasks store keys and values */
+    hs_cpu_space space; /* of each thread: what a task stores */
 } linear_job;
 
 /* Rows row .. and columns col .. of a layer's result. */
@@ -61,7 +63,7 @@ static const uint32_t *pairs_of(const hs_packed *w, int64_t col)
     return (const uint32_t *)w->data + col * hs_packed_rows(w->type, w->in);
 }
 
-/* The sums of one strip. */
+/* The sums of one strip. Panels are whole, and so are those of `sums`: kernels need no masks. */
 static void multiply(const linear_job *job, const hs_linear_args *a, const region *at, float *sums)
 {
     const hs_packed *w = a->w;
@@ -73,7 +75,7 @@ static void multiply(const linear_job *job, const hs_linear_args *a, const regio
         .panel = HS_PANEL * hs_packed_rows(w->type, w->in),
         .rows = at->rows,
         .k = w->in,
-        .n = at->cols};
+        .n = hs_ceil_div_i64(at->cols, HS_PANEL) * HS_PANEL};
     if (a->x.bf16) {
         g.left = a->x.half + at->row * a->x.ld;
         job->kernels->pairs->gemm(&g);
@@ -154,17 +156,51 @@ static bool is_whole(const hs_linear_args *a)
     return a->bf16 && a->x.bf16 && a->out.bf16 && (!a->residual.data || a->residual.bf16);
 }
 
+/* Where a task's results are to stand: in out, or, if they are to go to pages alone, in the thread's own memory. */
+static hs_mat results_of(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
+{
+    hs_mat m = hs_mat_part(a->out, at->row, at->rows, at->col, at->cols);
+    if (!job->stores || !a->stored || !a->stored_only || !hs_cpu_kv_run(a->stored, at->row).page)
+        return m;
+    m.half = hs_cpu_own(&job->space, worker);
+    m.ld = hs_mat_half_ld(at->cols);
+    return m;
+}
+
+static void copy_rows(const hs_mat *out, const hs_mat *m)
+{
+    for (int64_t r = 0; r < m->rows; r++)
+        memcpy(out->half + r * out->ld, m->half + r * m->ld, (size_t)m->cols * sizeof *m->half);
+}
+
+/* Stores a task's results, and copies those that are not stored where they belong. */
+static void store(const linear_job *job, const hs_linear_args *a, const region *at, const hs_mat *results)
+{
+    const hs_mat out = hs_mat_part(a->out, at->row, at->rows, at->col, at->cols);
+    const bool keys = a->out.half == a->stored->k.half;
+    for (int64_t r = 0, n; r < at->rows; r += n) {
+        const hs_kv_run run = hs_cpu_kv_run(a->stored, at->row + r);
+        n = hs_min_i64(run.rows, at->rows - r);
+        const hs_mat some = hs_mat_rows(*results, r, n), place = hs_mat_rows(out, r, n);
+        if (run.page)
+            hs_cpu_kv_store(job->kernels, a->stored, &run, keys, &some, at->col);
+        else if (some.half != place.half)
+            copy_rows(&place, &some);
+    }
+}
+
 static void linear_whole(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
 {
     const uint32_t *w = pairs_of(a->w, at->col);
-    const hs_pair_linear l = {.out = a->out.half + at->row * a->out.ld + at->col,
+    const hs_mat results = results_of(job, a, at, worker);
+    const hs_pair_linear l = {.out = results.half,
         .x = a->x.half + at->row * a->x.ld,
         .residual = a->residual.data ? a->residual.half + at->row * a->residual.ld + at->col : NULL,
         .w = w,
         .bias = a->bias ? a->bias + at->col : NULL,
         .stream = a->stream.data ? a->stream.data + at->row * a->stream.ld + at->col : NULL,
         .lds = a->stream.ld,
-        .ldo = a->out.ld,
+        .ldo = results.ld,
         .ldx = a->x.ld,
         .ldr = a->residual.ld,
         .panel = HS_PANEL * hs_packed_rows(a->w->type, a->w->in),
@@ -176,6 +212,8 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
         .claim = claim_of(a, at)};
     job->kernels->pairs->linear(&l);
     job->last[worker].columns = w;
+    if (job->stores && a->stored)
+        store(job, a, at, &results);
 }
 
 /* How many tasks rows and columns are, by the job's cut; and all tasks. */
@@ -297,6 +335,44 @@ static void cut_pairs(linear_job *job, int64_t n_threads)
         job->cols /= 2;
 }
 
+/* Whether tasks can store what they make: whole lines of pages, of which no two tasks write the same word. */
+static bool can_store(const hs_linear_args *a)
+{
+    const hs_kv_shape *s = &a->stored->kv.shape;
+    return is_whole(a) && s->type == HS_BF16 && s->dqk % HS_KV_PANEL == 0 && s->dv % HS_KV_PANEL == 0;
+}
+
+/* What no task has stored. */
+static hstu_status store_behind(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
+{
+    const hs_kv_write_args *done = NULL;
+    for (int64_t i = 0; i < n; i++) {
+        if (a[i].stored && a[i].stored != done)
+            HS_TRY(hs_cpu_kv_write(dev, a[i].stored, err));
+        done = a[i].stored ? a[i].stored : done;
+    }
+    return HSTU_OK;
+}
+
+/* Fills in what a job is for its layers, but not how it is cut; *work: multiply-adds, *pairs: whether any are of bfloat16 values. */
+static hstu_status look_at(linear_job *job, double *work, bool *pairs, hstu_error *err)
+{
+    bool any = false, all = true;
+    for (int64_t i = 0; i < job->n; i++) {
+        const hs_linear_args *a = &job->a[i];
+        const int64_t tile = a->x.bf16 ? HS_PAIR_ROWS : 1;
+        *work += (double)(hs_ceil_div_i64(a->out.rows, tile) * tile) * (double)a->out.cols * (double)a->x.cols;
+        *pairs = *pairs || a->x.bf16;
+        any = any || a->stored;
+        all = all && (!a->stored || can_store(a));
+        if (a->x.bf16 && a->w->type != HS_BF16)
+            return hs_fail(
+                err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
+    }
+    job->stores = any && all;
+    return HSTU_OK;
+}
+
 hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
@@ -304,20 +380,11 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
     linear_job job = {.kernels = cpu->kernels, .a = a, .n = n, .rows = ROWS, .cols = COLS_MOST};
     double work = 0;
     bool pairs = false;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t tile = a[i].x.bf16 ? HS_PAIR_ROWS : 1;
-        work += (double)(hs_ceil_div_i64(a[i].out.rows, tile) * tile) * (double)a[i].out.cols * (double)a[i].x.cols;
-        if (!a[i].x.bf16)
-            continue;
-        if (a[i].w->type != HS_BF16)
-            return hs_fail(
-                err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
-        pairs = true;
-    }
-    hs_cpu_space space;
+    HS_TRY(look_at(&job, &work, &pairs, err));
     const size_t last = (size_t)n_threads * sizeof *job.last;
-    HS_TRY(hs_cpu_scratch(cpu, &space, last, 0, err));
-    job.last = memset(space.shared, 0, last);
+    const size_t each = job.stores ? (size_t)(PAIR_ROWS * hs_mat_half_ld(COLS_MOST)) * sizeof(uint16_t) : 0;
+    HS_TRY(hs_cpu_scratch(cpu, &job.space, last, each, err));
+    job.last = memset(job.space.shared, 0, last);
     job.bands = best_bands(&job, n_threads);
     if (pairs)
         cut_pairs(&job, n_threads);
@@ -330,5 +397,5 @@ hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hs
     } else {
         hs_cpu_pool_run_near(cpu->pool, n_tasks, linear_task, &job);
     }
-    return HSTU_OK;
+    return job.stores ? HSTU_OK : store_behind(dev, a, n, err);
 }

@@ -51,15 +51,22 @@ static void rows_task(void *context, int worker, int64_t task)
         job->row(job, r, hs_cpu_own(&job->space, worker));
 }
 
-/* Rows of a task, whole runs of the norm's kernel. */
-static int64_t task_rows(int64_t cols)
+static int64_t whole_runs(int64_t rows)
 {
-    return hs_ceil_div_i64(TASK, (cols > 0 ? cols : 1) * HS_HALF_NORM_ROWS) * HS_HALF_NORM_ROWS;
+    return hs_ceil_div_i64(rows, HS_HALF_NORM_ROWS) * HS_HALF_NORM_ROWS;
 }
 
-static void run_tasks(hs_cpu *cpu, const hs_mat *out, hs_cpu_task_fn *fn, void *job)
+/* Rows of a task, whole runs of the norm's kernel: no more than a thread's share. */
+static int64_t task_rows(const hs_cpu *cpu, const hs_mat *out)
 {
-    const int64_t n_tasks = hs_ceil_div_i64(out->rows, task_rows(out->cols));
+    const int64_t share = hs_ceil_div_i64(out->rows, cpu->base.n_threads);
+    const int64_t rows = hs_ceil_div_i64(TASK, out->cols > 0 ? out->cols : 1);
+    return whole_runs(share > 0 && share < rows ? share : rows);
+}
+
+static void run_tasks(hs_cpu *cpu, const hs_mat *out, int64_t task_rows, hs_cpu_task_fn *fn, void *job)
+{
+    const int64_t n_tasks = hs_ceil_div_i64(out->rows, task_rows);
     if (out->rows * out->cols < ALONE) {
         for (int64_t task = 0; task < n_tasks; task++)
             fn(job, 0, task);
@@ -74,10 +81,10 @@ static hstu_status run_rows(hs_device *dev, const hs_mat *out,
     hs_cpu *cpu = (hs_cpu *)dev;
     rows_job job = {.kernels = cpu->kernels, .row = row, .args = args, .rows = out->rows};
     const size_t bytes = hs_cpu_round64((size_t)out->cols * sizeof(float));
-    job.task_rows = task_rows(out->cols);
+    job.task_rows = task_rows(cpu, out);
     job.width = (int64_t)(bytes / sizeof(float));
     HS_TRY(hs_cpu_scratch(cpu, &job.space, 0, SPACES * bytes, err));
-    run_tasks(cpu, out, rows_task, &job);
+    run_tasks(cpu, out, job.task_rows, rows_task, &job);
     return HSTU_OK;
 }
 
@@ -87,6 +94,7 @@ typedef struct half_job {
     hs_half_norm_fn *norm;
     const hs_mat *out, *x, *add, *gate;
     const hs_affine *affine;
+    int64_t task_rows;
     hs_cpu_space space;
 } half_job;
 
@@ -98,7 +106,7 @@ static uint16_t *half_row(const hs_mat *m, int64_t row)
 static void half_task(void *context, int worker, int64_t task)
 {
     const half_job *job = context;
-    const int64_t step = task_rows(job->out->cols), row = task * step;
+    const int64_t row = task * job->task_rows;
     job->norm(&(hs_half_norm){.out = half_row(job->out, row),
         .x = half_row(job->x, row),
         .add = half_row(job->add, row),
@@ -107,7 +115,7 @@ static void half_task(void *context, int worker, int64_t task)
         .ldx = job->x->ld,
         .lda = job->add->ld,
         .ldg = job->gate->ld,
-        .rows = hs_min_i64(step, job->out->rows - row),
+        .rows = hs_min_i64(job->task_rows, job->out->rows - row),
         .n = job->out->cols,
         .affine = job->affine,
         .space = hs_cpu_own(&job->space, worker)});
@@ -123,9 +131,10 @@ static hstu_status run_halves(hs_device *dev, const hs_mat *out, const hs_mat *x
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     half_job job = {.norm = cpu->kernels->half_norm, .out = out, .x = x, .add = add, .gate = gate, .affine = affine};
+    job.task_rows = task_rows(cpu, out);
     const size_t each = HS_HALF_NORM_ROWS * hs_cpu_round64((size_t)out->cols * sizeof(float));
     HS_TRY(hs_cpu_scratch(cpu, &job.space, 0, each, err));
-    run_tasks(cpu, out, half_task, &job);
+    run_tasks(cpu, out, job.task_rows, half_task, &job);
     return HSTU_OK;
 }
 
