@@ -15,7 +15,7 @@ enum {
     PIECE = 128,          /* tokens of a product */
     TILE = 24,            /* its rows: whole register tiles (4, 6, 12) */
     CHUNK = 120,          /* rows of a task when there are enough */
-    CHUNK_LEAST = 24,     /* and when there are not */
+    CHUNK_LEAST = 6,      /* and when there are not */
     TASKS_PER_THREAD = 3, /* enough */
     TASK_ROWS = 10,
     JOINED_ROWS = 8 /* whose segments one task adds up */
@@ -276,7 +276,8 @@ static int64_t cut_rows(const silu_job *job, int64_t n_threads, double *time)
     const int64_t n_heads = attn->kv->shape.n_heads;
     int64_t best = CHUNK;
     *time = INFINITY;
-    for (int64_t chunk = CHUNK; chunk >= CHUNK_LEAST; chunk -= attn->row_tile) {
+    for (int64_t chunk = CHUNK, step; chunk >= CHUNK_LEAST; chunk -= step) {
+        step = chunk > attn->row_tile ? attn->row_tile : (attn->row_tile + 1) / 2;
         const int64_t n_tasks = hs_user_tasks_count(attn->users, attn->candidates, chunk) * n_heads;
         const double rows = (double)attn->q.rows * (double)n_heads / (double)n_tasks;
         const double now = time_of(n_tasks, n_threads, rows, 1);
