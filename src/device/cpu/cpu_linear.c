@@ -1,41 +1,13 @@
-/* Linear layers: cutting products into tiles for threads. */
+/* Linear layers: products and what follows them, task by task. What no kernel finishes by itself goes through in strips: the sums of
+ * STRIP columns pass through the thread's stack and stay in L1 until the epilogue has read them. */
 #include "base/error.h"
 #include "device/cpu/cpu_int.h"
+#include "device/cpu/cpu_linear_plan.h"
 
 #include <stdalign.h>
 #include <string.h>
 
-/* One task computes up to ROWS x COLS of the output. What no kernel finishes by itself goes through in strips: the sums of STRIP
- * columns pass through the thread's stack and stay in L1 until the epilogue has read them. ROWS is a multiple of every row tile
- * (4, 6, 12), PAIR_ROWS of a pair of tiles; STRIP is a multiple of panel pairs and of four. Below ALONE multiply-adds (some 4 us)
- * starting and joining threads costs more than it gives, and of PAIR_ALONE (2 to 5 us) for products of pairs, which are made of whole
- * tiles of rows. */
-enum {
-    ROWS = 48,
-    PAIR_ROWS = 64,
-    COLS_MOST = 256,
-    STRIP = 64,
-    ALONE = 1 << 18,
-    PAIR_ALONE = 1 << 21,
-    TASKS_PER_THREAD = 8
-};
-
-/* What threads fetch. Rows are cut into bands, each for some of the threads, which share out its columns, those of all layers of a
- * call: with B bands each of n threads fetches rows / B rows of x and cols B / n columns of the weights. A row that another thread
- * wrote lately costs REMOTE times as much as a column, which all have read before; with a band for each thread rows are its own, for
- * the operations on rows around a layer share them out alike. So 2,154 rows and 2,048 columns are 8 bands for 16 threads, 384 and
- * 4,096 two, 8,298 and 2,048 sixteen.
- *   Tasks of float32. A core multiplies and adds 70e9 times a second and reads 5e9 floats from the third cache, so that a row of x or a
- * column of a weight costs as much to fetch as 14 results of it to compute. A thread keeps its band of x in its second cache, if
- * it fits, and takes columns a strip at a time, of neighbouring tasks: then small tasks fetch no more than large ones and end
- * together. An x that does not fit is fetched again for each task's columns, which are as many as stay in the cache themselves. */
-enum {
-    REMOTE = 3,
-    ROWS_LEAST = 24,
-    X_STAYS = 1 << 18,      /* floats: 1 MB */
-    COLUMNS_STAY = 1 << 17, /* floats: half a MB */
-    ENOUGH = 6              /* tasks for each thread: one that is slow gives some of them away */
-};
+enum { STRIP = HS_LINEAR_STRIP }; /* a multiple of panel pairs and of four */
 
 /* The columns of a weight that a thread has read last, in a cache line of its own. */
 typedef struct read_last {
@@ -44,19 +16,11 @@ typedef struct read_last {
 
 typedef struct linear_job {
     const hs_cpu_kernels *kernels;
-    const hs_linear_args *a; /* [n] */
-    int64_t n, rows, cols;   /* the last two of a task */
-    int64_t bands;           /* of rows */
-    int64_t row_tasks[HS_LINEAR_MOST], col_tasks[HS_LINEAR_MOST];
+    hs_linear_plan plan;
     read_last *last;    /* [n_threads] */
     bool stores;        /* tasks store keys and values */
     hs_cpu_space space; /* of each thread: what a task stores */
 } linear_job;
-
-/* Rows row .. and columns col .. of a layer's result. */
-typedef struct region {
-    int64_t row, rows, col, cols;
-} region;
 
 static const uint32_t *pairs_of(const hs_packed *w, int64_t col)
 {
@@ -64,7 +28,7 @@ static const uint32_t *pairs_of(const hs_packed *w, int64_t col)
 }
 
 /* The sums of one strip. Panels are whole, and so are those of `sums`: kernels need no masks. */
-static void multiply(const linear_job *job, const hs_linear_args *a, const region *at, float *sums)
+static void multiply(const linear_job *job, const hs_linear_args *a, const hs_linear_region *at, float *sums)
 {
     const hs_packed *w = a->w;
     hs_gemm g = {.c = sums,
@@ -89,7 +53,7 @@ static void multiply(const linear_job *job, const hs_linear_args *a, const regio
 }
 
 /* Where the region's results go to later. */
-static hs_claim_plan claim_of(const hs_linear_args *a, const region *at)
+static hs_claim_plan claim_of(const hs_linear_args *a, const hs_linear_region *at)
 {
     const hs_mat *next = &a->next;
     const int64_t element = next->bf16 ? sizeof *next->half : sizeof *next->data, from = at->row * next->ld + at->col;
@@ -107,7 +71,7 @@ static hs_claim_plan claim_of(const hs_linear_args *a, const region *at)
 
 /* What follows the sums of a row with a residual stream. */
 static void finish_stream(
-    const linear_job *job, const hs_linear_args *a, int64_t row, const region *at, const float *sums)
+    const linear_job *job, const hs_linear_args *a, int64_t row, const hs_linear_region *at, const float *sums)
 {
     float *const stream = a->stream.data + row * a->stream.ld + at->col;
     const int64_t to = row * a->out.ld + at->col;
@@ -122,9 +86,9 @@ static void finish_stream(
 }
 
 /* Product and epilogue of one strip. */
-static void linear_strip(const linear_job *job, const hs_linear_args *a, const region *at)
+static void linear_strip(const linear_job *job, const hs_linear_args *a, const hs_linear_region *at)
 {
-    alignas(64) float sums[PAIR_ROWS * STRIP], residual[STRIP];
+    alignas(64) float sums[HS_LINEAR_ROWS * STRIP], residual[STRIP];
     const hs_claim_plan claim = claim_of(a, at);
     multiply(job, a, at, sums);
     for (int64_t r = 0; r < at->rows; r++) {
@@ -157,7 +121,7 @@ static bool is_whole(const hs_linear_args *a)
 }
 
 /* Where a task's results are to stand: in out, or, if they are to go to pages alone, in the thread's own memory. */
-static hs_mat results_of(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
+static hs_mat results_of(const linear_job *job, const hs_linear_args *a, const hs_linear_region *at, int worker)
 {
     hs_mat m = hs_mat_part(a->out, at->row, at->rows, at->col, at->cols);
     if (!job->stores || !a->stored || !a->stored_only || !hs_cpu_kv_run(a->stored, at->row).page)
@@ -174,7 +138,7 @@ static void copy_rows(const hs_mat *out, const hs_mat *m)
 }
 
 /* Stores a task's results, and copies those that are not stored where they belong. */
-static void store(const linear_job *job, const hs_linear_args *a, const region *at, const hs_mat *results)
+static void store(const linear_job *job, const hs_linear_args *a, const hs_linear_region *at, const hs_mat *results)
 {
     const hs_mat out = hs_mat_part(a->out, at->row, at->rows, at->col, at->cols);
     const bool keys = a->out.half == a->stored->k.half;
@@ -189,7 +153,7 @@ static void store(const linear_job *job, const hs_linear_args *a, const region *
     }
 }
 
-static void linear_whole(const linear_job *job, const hs_linear_args *a, const region *at, int worker)
+static void linear_whole(const linear_job *job, const hs_linear_args *a, const hs_linear_region *at, int worker)
 {
     const uint32_t *w = pairs_of(a->w, at->col);
     const hs_mat results = results_of(job, a, at, worker);
@@ -216,65 +180,11 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const r
         store(job, a, at, &results);
 }
 
-/* How many tasks rows and columns are, by the job's cut; and all tasks. */
-static int64_t count_tasks(linear_job *job)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < job->n; i++) {
-        job->row_tasks[i] = hs_ceil_div_i64(job->a[i].out.rows, job->rows);
-        job->col_tasks[i] = hs_ceil_div_i64(job->a[i].out.cols, job->cols);
-        n += job->row_tasks[i] * job->col_tasks[i];
-    }
-    return n;
-}
-
-/* The first of a layer's row tasks in a band. */
-static int64_t band_first(const linear_job *job, int64_t i, int64_t band)
-{
-    return job->row_tasks[i] * band / job->bands;
-}
-
-/* The first task of a band, which holds tasks of all layers. */
-static int64_t band_task(const linear_job *job, int64_t band)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < job->n; i++)
-        n += band_first(job, i, band) * job->col_tasks[i];
-    return n;
-}
-
-/* Layer, rows and columns of a task. Neighbours share a weight's columns. */
-static region region_of(const linear_job *job, int64_t task, int64_t *layer)
-{
-    int64_t band = 0, i = 0;
-    for (int64_t end = job->bands; end - band > 1;) {
-        const int64_t middle = (band + end) / 2;
-        if (band_task(job, middle) <= task)
-            band = middle;
-        else
-            end = middle;
-    }
-    task -= band_task(job, band);
-    int64_t first = band_first(job, i, band), rows = band_first(job, i, band + 1) - first;
-    while (task >= rows * job->col_tasks[i]) {
-        task -= rows * job->col_tasks[i++];
-        first = band_first(job, i, band);
-        rows = band_first(job, i, band + 1) - first;
-    }
-    const hs_mat *out = &job->a[i].out;
-    region at = {.row = (first + task % rows) * job->rows, .col = task / rows * job->cols};
-    at.rows = hs_min_i64(job->rows, out->rows - at.row);
-    at.cols = hs_min_i64(job->cols, out->cols - at.col);
-    *layer = i;
-    return at;
-}
-
 static void linear_task(void *context, int worker, int64_t task)
 {
     const linear_job *job = context;
-    int64_t layer = 0;
-    region at = region_of(job, task, &layer);
-    const hs_linear_args *a = &job->a[layer];
+    hs_linear_region at = hs_linear_region_of(&job->plan, task);
+    const hs_linear_args *a = &job->plan.a[at.layer];
     const int64_t end = at.col + at.cols;
     const hs_pair_kernels *pairs = a->x.bf16 ? job->kernels->pairs : NULL;
     hs_pairs_enter(pairs);
@@ -285,54 +195,6 @@ static void linear_task(void *context, int worker, int64_t task)
         linear_strip(job, a, &at);
     }
     hs_pairs_leave(pairs);
-}
-
-/* What each thread fetches, in columns. */
-static double fetched(const linear_job *job, int64_t bands, int64_t n_threads)
-{
-    double rows = 0, results = 0;
-    for (int64_t i = 0; i < job->n; i++) {
-        const hs_mat *out = &job->a[i].out;
-        rows = (double)out->rows > rows ? (double)out->rows : rows;
-        results += (double)out->rows * (double)out->cols;
-    }
-    return (bands == n_threads ? 0 : rows * REMOTE / (double)bands) +
-           (rows > 0 ? results / rows : 0) * (double)bands / (double)n_threads;
-}
-
-static int64_t best_bands(const linear_job *job, int64_t n_threads)
-{
-    int64_t best = 1;
-    for (int64_t bands = 1; bands < n_threads;) {
-        bands = hs_min_i64(2 * bands, n_threads);
-        if (fetched(job, bands, n_threads) < fetched(job, best, n_threads))
-            best = bands;
-    }
-    return best;
-}
-
-/* Rows and columns of a float32 task. */
-static void cut(linear_job *job, int64_t n_threads)
-{
-    int64_t x = 0, k = 0;
-    for (int64_t i = 0; i < job->n; i++) {
-        const hs_mat *m = &job->a[i].x;
-        const int64_t band = m->rows * m->cols / job->bands;
-        x = band > x ? band : x;
-        k = m->cols > k ? m->cols : k;
-    }
-    while (job->cols > STRIP && (x <= X_STAYS || job->cols * k > COLUMNS_STAY || count_tasks(job) < n_threads * ENOUGH))
-        job->cols /= 2;
-    while (job->rows > ROWS_LEAST && count_tasks(job) < n_threads * ENOUGH)
-        job->rows /= 2;
-}
-
-/* Rows and columns of a task of pairs: so many columns that there are enough tasks for the threads. */
-static void cut_pairs(linear_job *job, int64_t n_threads)
-{
-    job->rows = PAIR_ROWS;
-    while (job->cols > STRIP && count_tasks(job) < n_threads * TASKS_PER_THREAD)
-        job->cols /= 2;
 }
 
 /* Whether tasks can store what they make: whole lines of pages, of which no two tasks write the same word. */
@@ -354,48 +216,37 @@ static hstu_status store_behind(hs_device *dev, const hs_linear_args *a, int64_t
     return HSTU_OK;
 }
 
-/* Fills in what a job is for its layers, but not how it is cut; *work: multiply-adds, *pairs: whether any are of bfloat16 values. */
-static hstu_status look_at(linear_job *job, double *work, bool *pairs, hstu_error *err)
+/* Whether all keys and values of a call are stored by the tasks that make them. */
+static bool all_can_store(const hs_linear_args *a, int64_t n)
 {
     bool any = false, all = true;
-    for (int64_t i = 0; i < job->n; i++) {
-        const hs_linear_args *a = &job->a[i];
-        const int64_t tile = a->x.bf16 ? HS_PAIR_ROWS : 1;
-        *work += (double)(hs_ceil_div_i64(a->out.rows, tile) * tile) * (double)a->out.cols * (double)a->x.cols;
-        *pairs = *pairs || a->x.bf16;
-        any = any || a->stored;
-        all = all && (!a->stored || can_store(a));
-        if (a->x.bf16 && a->w->type != HS_BF16)
-            return hs_fail(
-                err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
+    for (int64_t i = 0; i < n; i++) {
+        any = any || a[i].stored;
+        all = all && (!a[i].stored || can_store(&a[i]));
     }
-    job->stores = any && all;
-    return HSTU_OK;
+    return any && all;
 }
 
 hstu_status hs_cpu_linear(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
     hs_cpu *cpu = (hs_cpu *)dev;
     const int64_t n_threads = cpu->base.n_threads;
-    linear_job job = {.kernels = cpu->kernels, .a = a, .n = n, .rows = ROWS, .cols = COLS_MOST};
-    double work = 0;
-    bool pairs = false;
-    HS_TRY(look_at(&job, &work, &pairs, err));
+    for (int64_t i = 0; i < n; i++) {
+        if (a[i].x.bf16 && a[i].w->type != HS_BF16)
+            return hs_fail(
+                err, HSTU_EINVAL, 0, "op linear: x holds bfloat16 values, but the weight was packed as fp32");
+    }
+    linear_job job = {
+        .kernels = cpu->kernels, .plan = hs_linear_plan_of(a, n, n_threads), .stores = all_can_store(a, n)};
     const size_t last = (size_t)n_threads * sizeof *job.last;
-    const size_t each = job.stores ? (size_t)(PAIR_ROWS * hs_mat_half_ld(COLS_MOST)) * sizeof(uint16_t) : 0;
-    HS_TRY(hs_cpu_scratch(cpu, &job.space, last, each, err));
+    const int64_t kept = job.stores ? HS_LINEAR_ROWS * hs_mat_half_ld(HS_LINEAR_COLS) : 0;
+    HS_TRY(hs_cpu_scratch(cpu, &job.space, last, (size_t)kept * sizeof(uint16_t), err));
     job.last = memset(job.space.shared, 0, last);
-    job.bands = best_bands(&job, n_threads);
-    if (pairs)
-        cut_pairs(&job, n_threads);
-    else
-        cut(&job, n_threads);
-    const int64_t n_tasks = count_tasks(&job);
-    if (work < (pairs ? PAIR_ALONE : ALONE)) {
-        for (int64_t task = 0; task < n_tasks; task++)
+    if (job.plan.alone) {
+        for (int64_t task = 0; task < job.plan.n_tasks; task++)
             linear_task(&job, 0, task);
     } else {
-        hs_cpu_pool_run_near(cpu->pool, n_tasks, linear_task, &job);
+        hs_cpu_pool_run_near(cpu->pool, job.plan.n_tasks, linear_task, &job);
     }
     return job.stores ? HSTU_OK : store_behind(dev, a, n, err);
 }
