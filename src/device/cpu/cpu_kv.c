@@ -1,5 +1,5 @@
 /* Storing keys and values in pages (device/kv.h). A task is what one user writes of one head to some panels of one
- * page: whole panels of keys at once, the panels and pairs that other calls share element by element. */
+ * page: keys a panel at once, pairs of values that other calls share element by element. */
 #include "base/error.h"
 #include "base/half.h"
 #include "device/cpu/cpu_int.h"
@@ -124,56 +124,49 @@ static uint16_t half_of(const kv_part *p, const void *row, int64_t at)
     return p->m->bf16 ? ((const uint16_t *)row)[at] : hs_f32_to_bf16(((const float *)row)[at]);
 }
 
-/* The same of 16 rows, from dimension `at` on. */
-static void rows_of(const kv_part *p, int64_t row, int64_t at, const float *rows[HS_KV_PANEL])
+/* The rows of the lanes first .. end - 1 of a panel, the first of which is `row`, from dimension `at` on. */
+static void rows_of(
+    const kv_part *p, int64_t row, int64_t first, int64_t end, int64_t at, const float *rows[HS_KV_PANEL])
 {
-    for (int64_t r = 0; r < HS_KV_PANEL; r++)
-        rows[r] = (const float *)row_of(p, row + r) + at;
+    for (int64_t r = first; r < end; r++)
+        rows[r] = (const float *)row_of(p, row + r - first) + at;
 }
 
-/* A whole panel: the keys of 16 rows. Pairs of bfloat16 values move as floats do. */
-static void write_panel(const kv_part *p, char *keys, int64_t row)
+/* The keys of the lanes first .. end - 1 of a panel. Pairs of bfloat16 values move as floats do. */
+static void write_lanes(const kv_part *p, char *keys, int64_t first, int64_t end, int64_t row)
 {
     alignas(64) float panel[STRIP * HS_KV_PANEL];
     const bool is_f32 = p->shape->type == HS_F32;
     const float *rows[HS_KV_PANEL];
     if (is_f32 || p->m->bf16) {
-        rows_of(p, row, 0, rows);
-        p->kernels->pack_panel((float *)(void *)keys, rows, HS_KV_PANEL, is_f32 ? p->dims : p->dims / 2);
+        rows_of(p, row, first, end, 0, rows);
+        p->kernels->pack_panel((float *)(void *)keys, rows, first, end, is_f32 ? p->dims : p->dims / 2);
         return;
     }
-    uint32_t *pair = (uint32_t *)(void *)keys;
+    uint32_t *pair = (uint32_t *)(void *)keys + first;
     for (int64_t from = 0; from < p->dims; from += STRIP) {
         const int64_t n = hs_min_i64(STRIP, p->dims - from);
-        rows_of(p, row, from, rows);
-        p->kernels->pack_panel(panel, rows, HS_KV_PANEL, n);
+        rows_of(p, row, first, end, from, rows);
+        p->kernels->pack_panel(panel, rows, first, end, n);
         for (int64_t t = 0; t < n; t += 2, pair += HS_KV_PANEL) {
-            const float *even = panel + t * HS_KV_PANEL;
-            p->kernels->pair_bf16(pair, even, t + 1 < n ? even + HS_KV_PANEL : NULL, HS_KV_PANEL);
+            const float *even = panel + t * HS_KV_PANEL + first;
+            p->kernels->pair_bf16(pair, even, t + 1 < n ? even + HS_KV_PANEL : NULL, end - first);
         }
     }
 }
 
-/* The keys of one row, in its lane of a panel. */
-static void write_lane(const kv_part *p, char *keys, int64_t lane, int64_t row)
+/* The keys of one row of bfloat16 values whose pairs are no words: they are an odd number of dimensions, or begin with an odd column. */
+static void write_odd_lane(const kv_part *p, char *keys, int64_t lane, int64_t row)
 {
-    const void *k = row_of(p, row);
-    if (p->shape->type == HS_F32) {
-        float *at = (float *)(void *)keys + lane;
-        for (int64_t t = 0; t < p->dims; t++)
-            at[t * HS_KV_PANEL] = ((const float *)k)[t];
-        return;
-    }
+    const uint16_t *k = row_of(p, row);
     uint32_t *at = (uint32_t *)(void *)keys + lane;
     for (int64_t t = 0; t < p->dims; t += 2) {
-        const uint32_t odd = t + 1 < p->dims ? half_of(p, k, t + 1) : 0;
-        at[t / 2 * HS_KV_PANEL] = half_of(p, k, t) | odd << 16;
+        const uint32_t odd = t + 1 < p->dims ? k[t + 1] : 0;
+        at[t / 2 * HS_KV_PANEL] = k[t] | odd << 16;
     }
 }
 
-/* Whether whole panels can be moved: pairs of an odd number of dimensions are no words of a row, nor are those of a slice that
- * begins with an odd column. */
-static bool moves_panels(const kv_part *p)
+static bool has_words(const kv_part *p)
 {
     return !p->m->bf16 || (p->dims % 2 == 0 && p->m->ld % 2 == 0 && (uintptr_t)row_of(p, 0) % 4 == 0);
 }
@@ -184,16 +177,15 @@ static void write_keys(const kv_part *p)
     const kv_piece *piece = &p->piece;
     const size_t panel_bytes = hs_kv_key_bytes(s) / (size_t)(s->page_tokens / HS_KV_PANEL);
     char *keys = hs_kv_keys(s, piece->page, p->head) + (size_t)(p->from * HS_KV_PANEL) * hs_kv_element_bytes(s);
-    for (int64_t i = 0; i < piece->n;) {
+    const bool words = has_words(p);
+    for (int64_t i = 0, end; i < piece->n; i = end) {
         const int64_t place = piece->place + i, lane = place % HS_KV_PANEL;
         char *at = keys + (size_t)(place / HS_KV_PANEL) * panel_bytes;
-        if (lane == 0 && piece->n - i >= HS_KV_PANEL && moves_panels(p)) {
-            write_panel(p, at, piece->row + i);
-            i += HS_KV_PANEL;
-        } else {
-            write_lane(p, at, lane, piece->row + i);
-            i++;
-        }
+        end = hs_min_i64(i + HS_KV_PANEL - lane, piece->n);
+        if (words)
+            write_lanes(p, at, lane, lane + end - i, piece->row + i);
+        for (int64_t r = i; !words && r < end; r++)
+            write_odd_lane(p, at, lane + r - i, piece->row + r);
     }
 }
 

@@ -55,8 +55,8 @@ typedef void hs_gemm_fn(const hs_gemm *g);
  * Widening is exact, so the bits are those of hs_gemm_fn over the widened values. */
 typedef void hs_gemm_bf16_fn(const hs_gemm *g);
 
-/* dst[t * 16 + r] = row[r][t] for r < n_rows <= 16, t < d; 0 for r >= n_rows. dst [d, 16], 64-byte aligned. */
-typedef void hs_pack_panel_fn(float *dst, const float *const *row, int64_t n_rows, int64_t d);
+/* dst[t * 16 + r] = row[r][t] for first <= r < end <= 16, t < d; its other elements stay as they are. dst [d, 16], 64-byte aligned. */
+typedef void hs_pack_panel_fn(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d);
 
 /* dst[j] = even[j] rounded to bfloat16 in the low half, odd[j] in the high one, or 0 there where odd is NULL; j < n.
  * Equal in every instruction set. */

@@ -213,7 +213,8 @@ static void finish_rows(const silu_job *job, const silu_work *w, int kind, int64
 {
     const hs_attn_job *attn = &job->attn;
     const hs_row_run *run = &w->runs[kind];
-    for (int64_t row = run->at + first; row < run->at + end; row++) {
+    const bool all = kind == HS_ROW_CANDIDATE || job->bf16; /* else nothing follows */
+    for (int64_t row = run->at + first; all && row < run->at + end; row++) {
         for (int64_t h = w->head; h < w->head_end; h++) {
             const hs_gemm sums = hs_attn_sums(attn, row, 1, h);
             if (kind == HS_ROW_CANDIDATE)
@@ -239,7 +240,7 @@ static void silu_task(void *context, int worker, int64_t index)
         p.next = piece_end(s, p.at, end);
         for (int i = 0; i < HS_ROW_KINDS; i++)
             run_piece(job, &w, &p, &w.runs[i]);
-        const bool adds = job->n_slices == 1 && (p.next == end || p.next % SEGMENT == 0);
+        const bool adds = job->n_slices == 1 && p.segment > 0 && (p.next == end || p.next % SEGMENT == 0);
         for (int i = 0; adds && i < HS_ROW_KINDS; i++)
             add_segment(job, &w, &w.runs[i], w.runs[i].first, w.runs[i].end, p.segment);
     }

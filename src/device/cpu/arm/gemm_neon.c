@@ -157,12 +157,12 @@ void hs_gemm_bf16_neon(const hs_gemm *g)
 }
 
 /* dst[i * HS_PANEL + r] = row[r][i] for 4 rows and 4 columns. */
-static void transpose4(float *dst, const float *const *row, int64_t t, int64_t n_rows)
+static void transpose4(float *dst, const float *const *row, int64_t t)
 {
     float32x4_t x[4], y[4];
     HS_UNROLL
     for (int r = 0; r < 4; r++)
-        x[r] = r < n_rows ? vld1q_f32(row[r] + t) : vdupq_n_f32(0.0f);
+        x[r] = vld1q_f32(row[r] + t);
     HS_UNROLL
     for (int r = 0; r < 4; r += 2) { /* y: columns 0 and 2 of two rows, columns 1 and 3 */
         y[r] = vtrn1q_f32(x[r], x[r + 1]);
@@ -175,15 +175,22 @@ static void transpose4(float *dst, const float *const *row, int64_t t, int64_t n
     }
 }
 
-void hs_pack_panel_neon(float *dst, const float *const *row, int64_t n_rows, int64_t d)
+/* Columns t .. end_t - 1 of the rows first .. end - 1, one by one. */
+static void pack_singly(float *dst, const float *const *row, int64_t first, int64_t end, int64_t t, int64_t end_t)
 {
-    int64_t t = 0;
-    for (; t + 4 <= d; t += 4) {
-        for (int64_t r = 0; r < HS_PANEL; r += 4)
-            transpose4(dst + t * HS_PANEL + r, row + r, t, n_rows - r);
+    for (; t < end_t; t++) {
+        for (int64_t r = first; r < end; r++)
+            dst[t * HS_PANEL + r] = row[r][t];
     }
-    for (; t < d; t++) {
-        for (int64_t r = 0; r < HS_PANEL; r++)
-            dst[t * HS_PANEL + r] = r < n_rows ? row[r][t] : 0.0f;
+}
+
+void hs_pack_panel_neon(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d)
+{
+    for (int64_t r = first, next; r < end; r = next) {
+        int64_t t = 0;
+        next = hs_min_i64(r / 4 * 4 + 4, end);
+        for (; next - r == 4 && t + 4 <= d; t += 4)
+            transpose4(dst + t * HS_PANEL + r, row + r, t);
+        pack_singly(dst, row, r, next, t, d);
     }
 }

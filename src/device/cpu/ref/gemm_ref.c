@@ -71,10 +71,10 @@ void hs_pair_bf16_ref(uint32_t *dst, const float *even, const float *odd, int64_
         dst[j] = hs_f32_to_bf16(even[j]) | (odd ? (uint32_t)hs_f32_to_bf16(odd[j]) << 16 : 0);
 }
 
-void hs_pack_panel_ref(float *dst, const float *const *row, int64_t n_rows, int64_t d)
+void hs_pack_panel_ref(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d)
 {
-    for (int64_t t = 0; t < d; t++) {
-        for (int64_t r = 0; r < HS_PANEL; r++)
-            dst[t * HS_PANEL + r] = r < n_rows ? row[r][t] : 0.0f;
+    for (int64_t r = first; r < end; r++) {
+        for (int64_t t = 0; t < d; t++)
+            dst[t * HS_PANEL + r] = row[r][t];
     }
 }

@@ -129,13 +129,14 @@ void hs_gemm_bf16_avx2(const hs_gemm *g)
     gemm(g, true);
 }
 
-/* dst[i * HS_PANEL + r] = row[r][i] for 8 rows and 8 columns. */
-static void transpose8(float *dst, const float *const *row, int64_t t, int64_t n_rows)
+/* dst[i * HS_PANEL + r] = row[r][i] for 8 columns and, of 8 rows, first .. end - 1; `whole`, a literal: all. */
+HS_INLINE void transpose8(
+    float *dst, const float *const *row, int64_t t, int64_t first, int64_t end, __m256i lanes, const bool whole)
 {
     __m256 x[8], y[8];
     HS_UNROLL
     for (int r = 0; r < 8; r++)
-        x[r] = r < n_rows ? _mm256_loadu_ps(row[r] + t) : _mm256_setzero_ps();
+        x[r] = whole || (r >= first && r < end) ? _mm256_loadu_ps(row[r] + t) : _mm256_setzero_ps();
     HS_UNROLL
     for (int r = 0; r < 8; r += 2) {
         y[r] = _mm256_unpacklo_ps(x[r], x[r + 1]);
@@ -149,21 +150,37 @@ static void transpose8(float *dst, const float *const *row, int64_t t, int64_t n
         x[r + 3] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0xee);
     }
     HS_UNROLL
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(dst + i * HS_PANEL, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
-        _mm256_storeu_ps(dst + (i + 4) * HS_PANEL, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
+    for (int i = 0; i < 8; i++) {
+        const __m256 column =
+            i < 4 ? _mm256_permute2f128_ps(x[i], x[i + 4], 0x20) : _mm256_permute2f128_ps(x[i - 4], x[i], 0x31);
+        if (whole)
+            _mm256_storeu_ps(dst + i * HS_PANEL, column);
+        else
+            _mm256_maskstore_ps(dst + i * HS_PANEL, lanes, column);
     }
 }
 
-void hs_pack_panel_avx2(float *dst, const float *const *row, int64_t n_rows, int64_t d)
+/* The same for d columns. */
+static void pack8(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d)
 {
+    const __m256i lanes = _mm256_andnot_si256(v_tail(first), v_tail(end));
     int64_t t = 0;
-    for (; t + 8 <= d; t += 8) {
-        transpose8(dst + t * HS_PANEL, row, t, n_rows);
-        transpose8(dst + t * HS_PANEL + 8, row + 8, t, n_rows - 8);
+    if (first <= 0 && end >= 8) {
+        for (; t + 8 <= d; t += 8)
+            transpose8(dst + t * HS_PANEL, row, t, 0, 8, lanes, true);
     }
+    for (; t + 8 <= d; t += 8)
+        transpose8(dst + t * HS_PANEL, row, t, first, end, lanes, false);
     for (; t < d; t++) {
-        for (int64_t r = 0; r < HS_PANEL; r++)
-            dst[t * HS_PANEL + r] = r < n_rows ? row[r][t] : 0.0f;
+        for (int64_t r = hs_max_i64(first, 0); r < hs_min_i64(end, 8); r++)
+            dst[t * HS_PANEL + r] = row[r][t];
     }
+}
+
+void hs_pack_panel_avx2(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d)
+{
+    if (first < 8)
+        pack8(dst, row, first, end, d);
+    if (end > 8)
+        pack8(dst + 8, row + 8, first - 8, end - 8, d);
 }

@@ -137,7 +137,7 @@ void hs_gemm_bf16_avx512(const hs_gemm *g)
 }
 
 /* A panel's transpose is bound by its stores; 512-bit shuffles would not shorten it. */
-void hs_pack_panel_avx512(float *dst, const float *const *row, int64_t n_rows, int64_t d)
+void hs_pack_panel_avx512(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d)
 {
-    hs_pack_panel_avx2(dst, row, n_rows, d);
+    hs_pack_panel_avx2(dst, row, first, end, d);
 }
