@@ -85,8 +85,8 @@ typedef struct hs_linear_args {
     hs_activation act;
     hs_mat residual, stream;
     bool bf16;
-    /* out is k or v of this, and is stored too, as kv_write stores it; the other one is out of another layer of the same call.
-     * NULL: it is stored nowhere. With `stored_only` rows that are stored need not stand in out as well. */
+    /* out, or its first rows, is k or v of this and is stored as kv_write stores it; another layer of the call, with the same
+     * `stored`, makes the other. NULL: it is stored nowhere. With `stored_only` out may hold anything in the rows that are stored. */
     const hs_kv_write_args *stored;
     bool stored_only;
     /* A hint: a matrix of as many rows and columns as out that is written next, by this pass or another; a device may make its memory

@@ -152,15 +152,15 @@ static hstu_status check_stored(const hs_linear_args *a, int64_t n, int64_t i, h
 {
     const hs_kv_write_args *s = a[i].stored;
     const bool keys = is_out(&a[i], &s->k);
-    HS_TRY(hs_op_check_kv_write("linear", s, err));
+    if (keys)
+        HS_TRY(hs_op_check_kv_write("linear", s, err));
     for (int64_t j = 0; j < n && (keys || is_out(&a[i], &s->v)); j++) {
         if (j != i && a[j].stored == s && is_out(&a[j], keys ? &s->v : &s->k))
             return HSTU_OK;
     }
     return hs_fail(err, HSTU_EINVAL, 0,
-        "op linear: keys and values that are stored must be the results of two layers of one call, but layer %d is "
-        "without "
-        "the other",
+        "op linear: keys and values that are stored must be results of two layers of one call, but layer %d has no "
+        "partner",
         (int)i);
 }
 

@@ -2,7 +2,7 @@
  * their results, byte by byte, and what is not stored stands in out. */
 #include "kv_test.h"
 
-enum { USERS = 3, IN = 40, MOST_ROWS = 900 };
+enum { USERS = 5, IN = 96, MOST_ROWS = 900 };
 
 typedef struct store_case {
     hs_kv_shape shape;
@@ -172,6 +172,23 @@ static void test_random(void **state)
     }
 }
 
+/* Pages of float32 values, which tasks do not fill with bfloat16 ones. */
+static void test_float_pages(void **state)
+{
+    (void)state;
+    FOR_EACH_ISA(isa)
+    {
+        store_case c = {.shape = {.type = HS_F32, .page_tokens = 64, .n_heads = 2, .dqk = 32, .dv = 16},
+            .rows = {100, 0, 31},
+            .n_rows = {100, 0, 30},
+            .position = {3},
+            .behind = 5,
+            .half = true};
+        if (hs_cpu_kernels_at(isa)->pairs)
+            check_case(isa, &c);
+    }
+}
+
 /* Heads whose words and panels cuts between columns would split. */
 static void test_odd_widths(void **state)
 {
@@ -256,7 +273,7 @@ static void test_appending(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_odd_widths),
-        cmocka_unit_test(test_cut_pairs), cmocka_unit_test(test_appending)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_float_pages),
+        cmocka_unit_test(test_odd_widths), cmocka_unit_test(test_cut_pairs), cmocka_unit_test(test_appending)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

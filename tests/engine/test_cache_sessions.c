@@ -175,10 +175,17 @@ static void test_retrieval(void **state)
     check_threads("HSTU");
 }
 
+static void test_ranking_bf16(void **state)
+{
+    (void)state;
+    check_threads("ranking, heads of 16, bf16");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranking),
+        cmocka_unit_test(test_ranking_bf16),
         cmocka_unit_test(test_retrieval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

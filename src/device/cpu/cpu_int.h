@@ -85,15 +85,14 @@ hstu_status hs_cpu_kv_write(hs_device *dev, const hs_kv_write_args *a, hstu_erro
 typedef struct hs_kv_run {
     char *page;
     int64_t place, rows; /* of the first row's token; how many */
-    bool last;           /* the user's last token that is stored is among them */
 } hs_kv_run;
 
 hs_kv_run hs_cpu_kv_run(const hs_kv_write_args *a, int64_t row);
 /* Stores the rows of m, which are those of `run` or the first of them, as columns col .. of k (`keys`) or v. Threads may store other
- * rows and columns at the same time where col, dqk and dv are multiples of HS_KV_PANEL. */
+ * rows and columns at the same time where col, m's columns, dqk and dv are multiples of HS_KV_PANEL. */
 void hs_cpu_kv_store(const hs_cpu_kernels *kernels, const hs_kv_write_args *a, const hs_kv_run *run, bool keys,
     const hs_mat *m, int64_t col);
-/* The lines that kv_write will write what stands in out from row and col on to. col is a multiple of HS_PAIR_STEP. */
+/* The lines that what stands in out, which is k or v, from row and col on will be written to. col is a multiple of HS_PAIR_STEP. */
 hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int64_t row, int64_t col);
 hstu_status hs_cpu_time_bucket(hs_device *dev, const hs_time_bucket_args *a, hstu_error *err);
 hstu_status hs_cpu_silu_attn(hs_device *dev, const hs_silu_attn_args *a, hstu_error *err);

@@ -1,5 +1,5 @@
-/* Storing keys and values in pages (device/kv.h). A task is what one user writes of one head to some panels of one
- * page: keys a panel at once, pairs of values that other calls share element by element. */
+/* Storing keys and values in pages (device/kv.h): keys a panel at once, pairs of values that other calls share element by element.
+ * Linear layers' tasks store what they have made; in kv_write a task is what one user writes of one head to some panels of one page. */
 #include "base/error.h"
 #include "base/half.h"
 #include "device/cpu/cpu_int.h"
@@ -13,13 +13,15 @@
  * tokens of a head with 128 keys and 128 values, 0.8 to 1.6 us. So 2,054 tokens of four heads are 260 tasks, of which the busiest of 16 threads
  * has 17 where 16.25 would be even, and 102 tokens still 16. What a task begins anew in memory costs 8 % with 16
  * tokens, 5 % with 32 and 3 % with 64. Heads come last: a thread's run of tasks is one piece of k and v. */
-enum { ALONE = 1 << 15, TASK = 1 << 13, STRIP = 64 };
+enum { ALONE = 1 << 15, TASK = 1 << 13 };
+
+/* Dimensions of a panel of float32 values on the stack; even, so that no pair is cut. */
+enum { STRIP = 64 };
 
 /* Tokens place .. place + n - 1 of a page, from matrix rows row ..; a task for each head. */
 typedef struct kv_piece {
     char *page;
     int64_t place, n, row;
-    bool last; /* the user's last token is among them */
 } kv_piece;
 
 typedef struct kv_job {
@@ -49,8 +51,7 @@ static int64_t list_pieces(const hs_kv_write_args *a, kv_piece *pieces)
                 pieces[count] = (kv_piece){.page = a->kv.page[a->kv.first_page[b] + (position + r) / page_tokens],
                     .place = place,
                     .n = n,
-                    .row = a->users.offset[b] + r,
-                    .last = r + n == rows};
+                    .row = a->users.offset[b] + r};
             count++;
         }
     }
@@ -76,7 +77,6 @@ hs_kv_run hs_cpu_kv_run(const hs_kv_write_args *a, int64_t row)
     const int64_t token = in + (a->position ? a->position[b] : 0), page_tokens = a->kv.shape.page_tokens;
     hs_kv_run run = {.page = a->kv.page[a->kv.first_page[b] + token / page_tokens], .place = token % page_tokens};
     run.rows = hs_min_i64(left, page_tokens - run.place);
-    run.last = run.rows == left;
     return run;
 }
 
@@ -86,10 +86,8 @@ hs_claim_plan hs_cpu_kv_claim(const hs_kv_write_args *a, const hs_mat *out, int6
     const bool keys = out->data == a->k.data;
     const int64_t width = keys ? s->dqk : s->dv, head = col / width, element = (int64_t)hs_kv_element_bytes(s);
     hs_claim_plan claim = {.rows = 0, .col = col % width, .width = width, .cols = HS_LINE / element};
-    if ((!keys && out->data != a->v.data) || width % claim.cols || out->cols != s->n_heads * width)
-        return claim;
     const hs_kv_run run = hs_cpu_kv_run(a, row);
-    if (!run.page)
+    if (!run.page || width % claim.cols != 0)
         return claim;
     claim.place = run.place;
     claim.rows = run.rows;
@@ -109,19 +107,26 @@ typedef struct kv_part {
     const hs_kv_shape *shape;
     const hs_mat *m;
     kv_piece piece;
+    bool ends; /* of a pair whose even token is the last of them, the odd one becomes 0; else it is another part's */
     int64_t head, from, dims, col;
 } kv_part;
 
-/* Element `at` of the part's first columns; of a matrix of bfloat16 values, half of a word. */
+/* A row's first element of the part; of a matrix of bfloat16 values, half of a word. */
 static const void *row_of(const kv_part *p, int64_t row)
 {
     const int64_t i = row * p->m->ld + p->col;
     return p->m->bf16 ? (const void *)(p->m->half + i) : (const void *)(p->m->data + i);
 }
 
-static uint16_t half_of(const kv_part *p, const void *row, int64_t at)
+/* half[i] = element at + i of a row. */
+static void halves_of(const kv_part *p, const void *row, int64_t at, int64_t n, uint16_t *half)
 {
-    return p->m->bf16 ? ((const uint16_t *)row)[at] : hs_f32_to_bf16(((const float *)row)[at]);
+    if (p->m->bf16) {
+        memcpy(half, (const uint16_t *)row + at, (size_t)n * sizeof *half);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        half[i] = hs_f32_to_bf16(((const float *)row)[at + i]);
 }
 
 /* The rows of the lanes first .. end - 1 of a panel, the first of which is `row`, from dimension `at` on. */
@@ -166,6 +171,7 @@ static void write_odd_lane(const kv_part *p, char *keys, int64_t lane, int64_t r
     }
 }
 
+/* Whether pairs are words of a row. */
 static bool has_words(const kv_part *p)
 {
     return !p->m->bf16 || (p->dims % 2 == 0 && p->m->ld % 2 == 0 && (uintptr_t)row_of(p, 0) % 4 == 0);
@@ -204,11 +210,12 @@ static void write_row(const kv_part *p, char *panel, const float *v)
 /* The values of one of a pair's tokens; the other one's are there already, or another thread writes them. */
 static void write_half(const kv_part *p, char *panel, bool odd, const void *v)
 {
-    for (int64_t o = 0; o < p->dims; o++) {
-        const uint16_t half = half_of(p, v, o);
-        char *word = panel + (size_t)(o / HS_KV_PANEL) * hs_kv_value_panel_bytes(p->shape) +
-                     (size_t)(o % HS_KV_PANEL) * sizeof(uint32_t);
-        memcpy(word + (odd ? sizeof half : 0), &half, sizeof half);
+    uint16_t half[HS_KV_PANEL];
+    for (int64_t o = 0; o < p->dims; o += HS_KV_PANEL, panel += hs_kv_value_panel_bytes(p->shape)) {
+        const int64_t there = hs_min_i64(HS_KV_PANEL, p->dims - o);
+        halves_of(p, v, o, there, half);
+        for (int64_t i = 0; i < there; i++)
+            memcpy(panel + (size_t)(2 * i + odd) * sizeof *half, &half[i], sizeof *half);
     }
 }
 
@@ -251,7 +258,7 @@ static void write_values(const kv_part *p)
     }
     for (; i + 1 < n; i += 2, at += line)
         write_pair(p, at, row_of(p, row + i), row_of(p, row + i + 1));
-    if (i < n && piece->last)
+    if (i < n && p->ends)
         write_pair(p, at, row_of(p, row + i), NULL);
     else if (i < n)
         write_half(p, at, false, row_of(p, row + i));
@@ -265,7 +272,8 @@ void hs_cpu_kv_store(const hs_cpu_kernels *kernels, const hs_kv_write_args *a, c
     kv_part p = {.kernels = kernels,
         .shape = s,
         .m = m,
-        .piece = {.page = run->page, .place = run->place, .n = m->rows, .last = run->last && m->rows == run->rows}};
+        .piece = {.page = run->page, .place = run->place, .n = m->rows},
+        .ends = m->rows == run->rows}; /* a page ends with an odd token */
     for (; p.col < m->cols; p.col += p.dims) {
         p.head = (col + p.col) / width;
         p.from = (col + p.col) % width;
@@ -283,7 +291,11 @@ static void kv_write_task(void *context, int worker, int64_t index)
     const kv_job *job = context;
     const hs_kv_write_args *a = job->a;
     const int64_t n_heads = a->kv.shape.n_heads, head = index % n_heads;
-    kv_part p = {.kernels = job->kernels, .shape = &a->kv.shape, .piece = job->pieces[index / n_heads], .head = head};
+    kv_part p = {.kernels = job->kernels,
+        .shape = &a->kv.shape,
+        .piece = job->pieces[index / n_heads], /* ends with an odd token, or the user's last */
+        .ends = true,
+        .head = head};
     p.m = &a->k;
     p.dims = a->kv.shape.dqk;
     p.col = head * p.dims;

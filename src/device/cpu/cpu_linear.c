@@ -197,21 +197,21 @@ static void linear_task(void *context, int worker, int64_t task)
     hs_pairs_leave(pairs);
 }
 
-/* Whether tasks can store what they make: whole lines of pages, of which no two tasks write the same word. */
+/* Whether tasks can store what they make: no two of them write the same half of a word, for a task's columns are multiples of
+ * HS_KV_PANEL. */
+_Static_assert(HS_LINEAR_STRIP % HS_KV_PANEL == 0, "");
 static bool can_store(const hs_linear_args *a)
 {
     const hs_kv_shape *s = &a->stored->kv.shape;
     return is_whole(a) && s->type == HS_BF16 && s->dqk % HS_KV_PANEL == 0 && s->dv % HS_KV_PANEL == 0;
 }
 
-/* What no task has stored. */
+/* What no task has stored. Of each there is one layer of keys. */
 static hstu_status store_behind(hs_device *dev, const hs_linear_args *a, int64_t n, hstu_error *err)
 {
-    const hs_kv_write_args *done = NULL;
     for (int64_t i = 0; i < n; i++) {
-        if (a[i].stored && a[i].stored != done)
+        if (a[i].stored && a[i].out.data == a[i].stored->k.data)
             HS_TRY(hs_cpu_kv_write(dev, a[i].stored, err));
-        done = a[i].stored ? a[i].stored : done;
     }
     return HSTU_OK;
 }

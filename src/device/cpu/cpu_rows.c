@@ -64,9 +64,9 @@ static int64_t task_rows(const hs_cpu *cpu, const hs_mat *out)
     return whole_runs(share > 0 && share < rows ? share : rows);
 }
 
-static void run_tasks(hs_cpu *cpu, const hs_mat *out, int64_t task_rows, hs_cpu_task_fn *fn, void *job)
+static void run_tasks(hs_cpu *cpu, const hs_mat *out, int64_t step, hs_cpu_task_fn *fn, void *job)
 {
-    const int64_t n_tasks = hs_ceil_div_i64(out->rows, task_rows);
+    const int64_t n_tasks = hs_ceil_div_i64(out->rows, step);
     if (out->rows * out->cols < ALONE) {
         for (int64_t task = 0; task < n_tasks; task++)
             fn(job, 0, task);

@@ -270,7 +270,8 @@ static double time_of(int64_t n_tasks, int64_t n_threads, double rows, double sh
     return (double)hs_ceil_div_i64(n_tasks, n_threads) * (rows + TASK_ROWS) * share;
 }
 
-/* Rows of a task of one head and all segments, as many as end soonest: in *time. */
+/* Rows of a task of one head and all segments, as many as end soonest: in *time. They are whole register tiles, or half of one where
+ * most threads would have nothing to do. */
 static int64_t cut_rows(const silu_job *job, int64_t n_threads, double *time)
 {
     const hs_attn_job *attn = &job->attn;

@@ -82,11 +82,9 @@ hstu_status hs_npu_record_linear(hs_device *dev, const hs_linear_args *a, int64_
         HS_TRY(hs_npu_write_to(p, &a[i].out, step.in[IN_X].rows, &step, err));
         hs_npu_add_step(p, &step);
     }
-    const hs_kv_write_args *done = NULL;
-    for (int64_t i = 0; i < n; i++) {
-        if (a[i].stored && a[i].stored != done)
+    for (int64_t i = 0; i < n; i++) { /* of what is stored there is one layer of keys */
+        if (a[i].stored && a[i].out.data == a[i].stored->k.data)
             HS_TRY(hs_npu_record_kv_write(dev, a[i].stored, err));
-        done = a[i].stored ? a[i].stored : done;
     }
     return HSTU_OK;
 }
