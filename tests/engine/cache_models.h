@@ -32,6 +32,7 @@ typedef struct cache_variant {
     bool no_reuse;                /* every new event changes all rows */
     bool many_ids;                /* contextual features have several ids */
     bool is_wide;                 /* enough work for threads to share */
+    bool of_pairs; /* of interest where kernels multiply pairs: linear layers store keys and values there */
 } cache_variant;
 
 static const cache_variant cache_variants[] = {
@@ -87,24 +88,28 @@ static const cache_variant cache_variants[] = {
         .config = "{" RANKING_LISTS RANKING_FEATURES "\"hidden_size\": 96, \"num_layers\": 2, \"num_heads\": 4, "
                   "\"head_dim\": 24, \"contextual_mask\": false}",
         .is_wide = true},
-    {.name = "ranking, heads of 16, bf16", /* from here on to the decoder linear layers store keys and values */
+    {.name = "ranking, heads of 16, bf16",
         .config = "{" RANKING_LISTS RANKING_FEATURES "\"hidden_size\": 24, \"num_layers\": 3, \"num_heads\": 3, "
                   "\"head_dim\": 16, \"contextual_mask\": false}",
         .dtype = "bf16",
+        .of_pairs = true,
         .many_ids = true},
     {.name = "ranking, wide, bf16",
-        .config = "{" RANKING_LISTS RANKING_FEATURES "\"hidden_size\": 256, \"num_layers\": 2, \"num_heads\": 5, "
-                  "\"head_dim\": 48, \"contextual_mask\": false}",
+        .config = "{" RANKING_LISTS RANKING_FEATURES "\"hidden_size\": 96, \"num_layers\": 2, \"num_heads\": 4, "
+                  "\"head_dim\": 32, \"contextual_mask\": false}",
         .dtype = "bf16",
+        .of_pairs = true,
         .is_wide = true},
     {.name = "HSTU, bf16",
         .config =
             "{\"item_embedding_dim\": 20, \"num_blocks\": 2, \"num_heads\": 3, \"dqk\": 32, \"dv\": 80" HSTU_REST "}",
-        .dtype = "bf16"},
+        .dtype = "bf16",
+        .of_pairs = true},
     {.name = "decoder of 80, bf16",
         .config = "{\"family\": \"decoder\", \"hidden_size\": 80, \"num_layers\": 2, \"vocab_size\": 301, "
                   "\"max_position_embeddings\": 100}",
-        .dtype = "bf16"},
+        .dtype = "bf16",
+        .of_pairs = true},
     {.name = "decoder",
         .config = "{\"family\": \"decoder\", \"hidden_size\": 19, \"num_layers\": 2, \"vocab_size\": 301, "
                   "\"max_position_embeddings\": 100}"},
