@@ -213,8 +213,9 @@ static void finish_rows(const silu_job *job, const silu_work *w, int kind, int64
 {
     const hs_attn_job *attn = &job->attn;
     const hs_row_run *run = &w->runs[kind];
-    const bool all = kind == HS_ROW_CANDIDATE || job->bf16; /* else nothing follows */
-    for (int64_t row = run->at + first; all && row < run->at + end; row++) {
+    if (kind != HS_ROW_CANDIDATE && !job->bf16)
+        return;
+    for (int64_t row = run->at + first; row < run->at + end; row++) {
         for (int64_t h = w->head; h < w->head_end; h++) {
             const hs_gemm sums = hs_attn_sums(attn, row, 1, h);
             if (kind == HS_ROW_CANDIDATE)

@@ -175,15 +175,6 @@ static void transpose4(float *dst, const float *const *row, int64_t t)
     }
 }
 
-/* Columns t .. end_t - 1 of the rows first .. end - 1, one by one. */
-static void pack_singly(float *dst, const float *const *row, int64_t first, int64_t end, int64_t t, int64_t end_t)
-{
-    for (; t < end_t; t++) {
-        for (int64_t r = first; r < end; r++)
-            dst[t * HS_PANEL + r] = row[r][t];
-    }
-}
-
 void hs_pack_panel_neon(float *dst, const float *const *row, int64_t first, int64_t end, int64_t d)
 {
     for (int64_t r = first, next; r < end; r = next) {
@@ -191,6 +182,9 @@ void hs_pack_panel_neon(float *dst, const float *const *row, int64_t first, int6
         next = hs_min_i64(r / 4 * 4 + 4, end);
         for (; next - r == 4 && t + 4 <= d; t += 4)
             transpose4(dst + t * HS_PANEL + r, row + r, t);
-        pack_singly(dst, row, r, next, t, d);
+        for (; t < d; t++) {
+            for (int64_t lane = r; lane < next; lane++)
+                dst[t * HS_PANEL + lane] = row[lane][t];
+        }
     }
 }
