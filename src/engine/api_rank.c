@@ -4,6 +4,7 @@
 #include "base/error.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* A checked batch, and where its logits go. */
@@ -13,6 +14,7 @@ typedef struct ranking {
     float *logits; /* [candidates, n_classes] */
     hs_reuse *reuse;
     int64_t micro_batch;
+    _Atomic bool not_finite; /* a pass has found a logit that is not: its users are not kept */
 } ranking;
 
 static int64_t n_classes(const hs_config *c)
@@ -20,7 +22,7 @@ static int64_t n_classes(const hs_config *c)
     return c->head[c->n_head - 1];
 }
 
-static hstu_status rank_pass(const ranking *r, hs_lane *lane, size_t first, size_t end, hstu_error *err)
+static hstu_status rank_pass(ranking *r, hs_lane *lane, size_t first, size_t end, hstu_error *err)
 {
     const int64_t classes = n_classes(&r->model->config);
     const int64_t *cand = r->request->input.batch->cand_offset;
@@ -32,14 +34,18 @@ static hstu_status rank_pass(const ranking *r, hs_lane *lane, size_t first, size
     const hs_mat out = hs_mat_of(r->logits + cand[first] * classes, cand[end] - cand[first], classes);
     hs_arena_reset(&lane->scratch);
     HS_TRY(hs_ranking_forward(r->model, lane->dev, &lane->scratch, &input, out, NULL, err));
-    hs_reuse_commit(r->reuse, first, end, out.data, (size_t)(out.rows * out.cols));
+    const size_t n = (size_t)(out.rows * out.cols);
+    if (hs_engine_find_not_finite(out.data, n) == n)
+        hs_reuse_commit(r->reuse, first, end);
+    else
+        atomic_store(&r->not_finite, true);
     return HSTU_OK;
 }
 
 /* A user whose candidates come in several groups has passes of its own. */
 static hstu_status rank_users(void *ctx, hs_lane *lane, size_t first, size_t end, hstu_error *err)
 {
-    const ranking *r = ctx;
+    ranking *r = ctx;
     const int64_t *cand = r->request->input.batch->cand_offset;
     for (size_t last = first; first < end; first = last) {
         const bool many = cand[first + 1] - cand[first] > r->micro_batch;
@@ -51,15 +57,13 @@ static hstu_status rank_users(void *ctx, hs_lane *lane, size_t first, size_t end
     return HSTU_OK;
 }
 
-static hstu_status check_finite(const ranking *r, const hstu_model *model, hstu_error *err)
+static hstu_status refuse_not_finite(const ranking *r, const hstu_model *model, hstu_error *err)
 {
     const hstu_batch *b = r->request->input.batch;
     const size_t classes = (size_t)n_classes(&r->model->config), n = (size_t)b->cand_offset[b->n_users] * classes;
     const size_t at = hs_engine_find_not_finite(r->logits, n);
     const int64_t candidate = (int64_t)(at / classes);
     size_t user = 0;
-    if (at == n)
-        return HSTU_OK;
     while (b->cand_offset[user + 1] <= candidate)
         user++;
     return hs_fail(err, HSTU_EFORMAT, 0,
@@ -136,7 +140,7 @@ static hstu_status rank_all(hstu_session *session, ranking *r, hstu_error *err)
         status = hs_engine_share(session, &work, err);
     }
     hs_reuse_end(&session->reuse);
-    return status == HSTU_OK ? check_finite(r, session->model, err) : status;
+    return status == HSTU_OK && r->not_finite ? refuse_not_finite(r, session->model, err) : status;
 }
 
 hstu_status hstu_rank(hstu_session *session, const hstu_batch *batch, float *logits, size_t logits_len, hstu_error *err)

@@ -32,25 +32,26 @@ static void insert_sorted(int64_t *out, const int64_t *id, size_t n)
     }
 }
 
-/* Copies n ids in ascending order, each once; *out_n of them. */
-static void sort_ids(int64_t *out, size_t *out_n, const int64_t *id, size_t n)
+/* Copies n ids in ascending order. */
+static void sort_ids(int64_t *out, const int64_t *id, size_t n)
 {
-    if (n == 0) {
-        *out_n = 0;
-        return;
-    }
     if (n <= SHORT_LIST) {
         insert_sorted(out, id, n);
     } else {
         memcpy(out, id, n * sizeof *out);
         qsort(out, n, sizeof *out, compare_ids);
     }
-    size_t kept = 1;
+}
+
+/* Leaves one of each id of an ascending list; how many. */
+static size_t keep_distinct(int64_t *id, size_t n)
+{
+    size_t kept = n > 0;
     for (size_t i = 1; i < n; i++) {
-        if (out[i] != out[kept - 1])
-            out[kept++] = out[i];
+        if (id[i] != id[kept - 1])
+            id[kept++] = id[i];
     }
-    *out_n = kept;
+    return kept;
 }
 
 /* A list of candidates as the top-k operation wants it: ascending and distinct, or every item. */
@@ -74,8 +75,8 @@ static hstu_status sort_candidates(
             user, id[i], least, most);
     }
     HS_TRY(hs_engine_alloc_ids(&s->call, &sorted, n, err));
-    sort_ids(sorted, &out->n, id, n);
-    out->id = sorted;
+    sort_ids(sorted, id, n);
+    *out = (candidates){.id = sorted, .n = keep_distinct(sorted, n)};
     return HSTU_OK;
 }
 
@@ -102,21 +103,36 @@ typedef struct answer {
     int64_t *rank; /* [n_targets] */
 } answer;
 
+/* A task of sorting: so many users, some ten microseconds of short histories. */
+enum { SORTED_USERS = 64 };
+
+typedef struct sorting {
+    const hs_request *request;
+    const answer *answer;
+} sorting;
+
+static void sort_seen(void *ctx, int64_t task)
+{
+    const sorting *s = ctx;
+    const hstu_batch *b = s->request->batch;
+    const size_t first = (size_t)task * SORTED_USERS, left = b->n_users - first;
+    for (size_t u = first; u < first + (left < SORTED_USERS ? left : SORTED_USERS); u++) {
+        const int64_t from = s->request->first[u];
+        sort_ids(s->answer->seen + s->answer->seen_offset[u], b->item_id + from, (size_t)(b->offset[u + 1] - from));
+    }
+}
+
 /* Each user's items in the window that is used, ascending. */
 static hstu_status find_seen(hstu_session *s, const hs_request *r, answer *a, hstu_error *err)
 {
     const hstu_batch *b = r->batch;
-    size_t rows = 0;
-    for (size_t u = 0; u < b->n_users; u++)
-        rows += (size_t)(b->offset[u + 1] - r->first[u]);
     HS_TRY(hs_engine_alloc_ids(&s->call, &a->seen_offset, b->n_users + 1, err));
-    HS_TRY(hs_engine_alloc_ids(&s->call, &a->seen, rows, err));
     a->seen_offset[0] = 0;
-    for (size_t u = 0; u < b->n_users; u++) {
-        size_t n = 0;
-        sort_ids(a->seen + a->seen_offset[u], &n, b->item_id + r->first[u], (size_t)(b->offset[u + 1] - r->first[u]));
-        a->seen_offset[u + 1] = a->seen_offset[u] + (int64_t)n;
-    }
+    for (size_t u = 0; u < b->n_users; u++)
+        a->seen_offset[u + 1] = a->seen_offset[u] + b->offset[u + 1] - r->first[u];
+    HS_TRY(hs_engine_alloc_ids(&s->call, &a->seen, (size_t)a->seen_offset[b->n_users], err));
+    hs_op_parallel(
+        s->whole.dev, (int64_t)((b->n_users - 1) / SORTED_USERS + 1), sort_seen, &(sorting){.request = r, .answer = a});
     return HSTU_OK;
 }
 

@@ -30,9 +30,9 @@ hstu_status hstu_session_open(hstu_session **out, const hstu_model *model, hstu_
         return hs_fail_nomem(err, sizeof *s, "a session");
     s->model = model;
     s->micro_batch = DEFAULT_MICRO_BATCH;
-    s->pass_rows = HS_SESSION_PASS_ROWS;
     hs_arena_init(&s->call, SIZE_MAX / 4);
     HS_TRY_GOTO(open_lane(&s->whole, model, model->threads, err));
+    s->pass_rows = s->whole.dev->n_threads > 1 || s->whole.dev->pads ? HS_SESSION_PASS_ROWS : HS_THREAD_PASS_ROWS;
     if (s->whole.dev->n_threads > 1 && !s->whole.dev->pads) {
         const size_t n = (size_t)s->whole.dev->n_threads;
         s->part = hs_calloc(n, sizeof *s->part);

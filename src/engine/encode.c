@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 hstu_status hs_engine_alloc_ids(hs_arena *arena, int64_t **out, size_t n, hstu_error *err)
@@ -47,18 +48,23 @@ typedef struct encoding {
     const hs_request *request;
     float *emb;
     hs_reuse *reuse;
+    _Atomic bool not_finite; /* a pass has found an embedding that is not: these are not kept */
 } encoding;
 
 static hstu_status encode_users(void *ctx, hs_lane *lane, size_t first, size_t end, hstu_error *err)
 {
-    const encoding *e = ctx;
+    encoding *e = ctx;
     const int64_t dim = e->model->config.item_embedding_dim;
+    const size_t n = (end - first) * (size_t)dim;
     hs_input input;
     HS_TRY(gather_input(lane, e->request, first, end, &input, err));
     input.kept = hs_reuse_kept(e->reuse, first);
     const hs_mat out = hs_mat_of(e->emb + (int64_t)first * dim, (int64_t)(end - first), dim);
     HS_TRY(hs_forward(e->model, lane->dev, &lane->scratch, &input, out, NULL, err));
-    hs_reuse_commit(e->reuse, first, end, out.data, (size_t)(out.rows * out.cols));
+    if (hs_engine_find_not_finite(out.data, n) == n)
+        hs_reuse_commit(e->reuse, first, end);
+    else
+        atomic_store(&e->not_finite, true);
     return HSTU_OK;
 }
 
@@ -94,6 +100,17 @@ static double row_cost(const hs_config *c)
     return 6 * dim * dim;
 }
 
+/* Weights are finite, but sums may be too large for the type that a device computes in. */
+static hstu_status refuse_not_finite(const hstu_session *s, size_t n_users, const float *emb, hstu_error *err)
+{
+    const size_t dim = (size_t)s->model->model.config.item_embedding_dim;
+    const size_t at = hs_engine_find_not_finite(emb, n_users * dim);
+    return hs_fail(err, HSTU_EFORMAT, 0,
+        "user %zu: element %zu of the embedding is %g on the device \"%.60s\": the weights are too large for it, or it "
+        "computes wrong",
+        at / dim, at % dim, (double)emb[at], s->model->device);
+}
+
 static hstu_status encode(hstu_session *session, const hs_request *request, float *emb, hstu_error *err)
 {
     const hstu_batch *b = request->batch;
@@ -122,20 +139,7 @@ static hstu_status encode(hstu_session *session, const hs_request *request, floa
         .run = encode_users};
     const hstu_status status = hs_engine_share(session, &work, err);
     hs_reuse_end(&session->reuse);
-    return status;
-}
-
-/* Weights are finite, but sums may be too large for the type that a device computes in. */
-static hstu_status check_finite(const hstu_session *s, size_t n_users, const float *emb, hstu_error *err)
-{
-    const size_t dim = (size_t)s->model->model.config.item_embedding_dim;
-    const size_t at = hs_engine_find_not_finite(emb, n_users * dim);
-    if (at == n_users * dim)
-        return HSTU_OK;
-    return hs_fail(err, HSTU_EFORMAT, 0,
-        "user %zu: element %zu of the embedding is %g on the device \"%.60s\": the weights are too large for it, or it "
-        "computes wrong",
-        at / dim, at % dim, (double)emb[at], s->model->device);
+    return status == HSTU_OK && e.not_finite ? refuse_not_finite(session, b->n_users, emb, err) : status;
 }
 
 hstu_status hs_engine_embeddings(hstu_session *s, const hs_request *r, float **out, hstu_error *err)
@@ -144,6 +148,5 @@ hstu_status hs_engine_embeddings(hstu_session *s, const hs_request *r, float **o
     *out = hs_arena_alloc(&s->call, n, sizeof **out);
     if (!*out)
         return hs_fail_nomem(err, n * sizeof **out, "the user embeddings");
-    HS_TRY(encode(s, r, *out, err));
-    return check_finite(s, r->batch->n_users, *out, err);
+    return encode(s, r, *out, err);
 }

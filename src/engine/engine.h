@@ -89,7 +89,7 @@ struct hstu_session {
     hs_lane whole;  /* all threads */
     hs_lane *part;  /* [n_parts], one thread each, for batches of several users; NULL with one thread */
     size_t n_parts;
-    int64_t pass_rows; /* a pass of all threads takes whole users up to this many rows */
+    int64_t pass_rows; /* a pass that is not a thread's among others takes whole users up to this many rows */
     hs_arena call;     /* one call */
     hs_profile profile;
     bool profiles; /* the lanes' devices fill the profile */
@@ -97,6 +97,7 @@ struct hstu_session {
 
 enum {
     HS_SESSION_PASS_ROWS = 4096, /* the workspace does not grow with the batch */
+    HS_THREAD_PASS_ROWS = 512,   /* of one thread alone, which wants it in its own cache */
     HS_PADDED_USERS = 16         /* at most share a pass on a device that pads */
 };
 
@@ -169,9 +170,8 @@ void hs_reuse_words(const hs_config *config, int *per_token, int *head);
 hstu_status hs_reuse_begin(hstu_session *session, const hs_reuse_source *source, hstu_error *err);
 /* What users from `first` on bring to a pass, for hs_input.kept; NULL without a cache. */
 const hs_kept *hs_reuse_kept(const hs_reuse *reuse, size_t first);
-/* Users first .. end - 1 are computed: the cache keeps their rows, unless their answer [n] has what is no finite number. Any
- * thread. */
-void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end, const float *answer, size_t n);
+/* Users first .. end - 1 are computed, and their answers are finite: the cache keeps their rows. Any thread. */
+void hs_reuse_commit(hs_reuse *reuse, size_t first, size_t end);
 /* Lets go of what was not committed. */
 void hs_reuse_end(hs_reuse *reuse);
 

@@ -5,11 +5,9 @@
 
 #include <stdatomic.h>
 
-/* A forward pass takes whole users until it holds this many rows: one thread alone wants the workspace in its own cache. */
-enum { PART_CHUNK_ROWS = 512 };
-
-/* Threads that share out a batch take slices of it: several each, so that they end together, but not too small ones. */
-enum { SLICES_PER_PART = 4, SLICE_ROWS = 32 };
+/* Threads that share out a batch take slices of it: several each, so that they end together, but not of fewer than SLICE_ROWS. Where
+ * there are as many as can be, they taper off: the first are twice as large as the average. */
+enum { SLICES_PER_PART = 8, SLICE_ROWS = 32 };
 
 /* Some 100 microseconds of one core: twice what it takes to wake sleeping threads and wait for them. */
 static const double ALONE_MULTIPLY_ADDS = 4e6;
@@ -23,9 +21,11 @@ hs_lane *hs_engine_lane(hstu_session *session, double multiply_adds)
 typedef struct job {
     const hs_lane_work *work;
     hs_lane *part;
-    int64_t rows;              /* of all users */
-    double cost, longest_cost; /* multiply-adds of a layer: of all users, and of the one with the most */
+    int64_t rows;        /* of all users */
+    double *cost_before; /* [n_users + 1]: multiply-adds of a layer, of the users in front */
+    double longest_cost; /* of the user with the most */
     size_t n_slices;
+    bool tapers;
     _Atomic size_t next; /* slice that no thread has taken yet */
 } job;
 
@@ -72,16 +72,21 @@ static hstu_status run_users(
     return HSTU_OK;
 }
 
-/* The first user of a slice, when slices are cut at equal costs. */
+/* The first user of a slice. */
 static size_t slice_begin(const job *j, size_t slice)
 {
-    const double want = j->cost * (double)slice / (double)j->n_slices;
-    double cost = 0;
-    size_t user = 0;
+    const double left = (double)(j->n_slices - slice) / (double)j->n_slices;
+    const double want = j->cost_before[j->work->n_users] * (1 - (j->tapers ? left * left : left));
+    size_t user = 0, end = j->work->n_users;
     if (slice == j->n_slices)
-        return j->work->n_users;
-    while (user < j->work->n_users && cost < want)
-        cost += cost_of(j->work, user++);
+        return end;
+    while (user < end) {
+        const size_t middle = user + (end - user) / 2;
+        if (j->cost_before[middle] < want)
+            user = middle + 1;
+        else
+            end = middle;
+    }
     return user;
 }
 
@@ -95,7 +100,7 @@ static void run_part(void *ctx, int64_t i)
         if (slice >= j->n_slices)
             break;
         lane->status =
-            run_users(j->work, lane, slice_begin(j, slice), slice_begin(j, slice + 1), PART_CHUNK_ROWS, &lane->err);
+            run_users(j->work, lane, slice_begin(j, slice), slice_begin(j, slice + 1), HS_THREAD_PASS_ROWS, &lane->err);
     }
 }
 
@@ -104,6 +109,7 @@ static hstu_status run_parted(hstu_session *session, job *j, hstu_error *err)
 {
     const size_t most = session->n_parts * SLICES_PER_PART;
     j->n_slices = (size_t)j->rows / SLICE_ROWS + 1 < most ? (size_t)j->rows / SLICE_ROWS + 1 : most;
+    j->tapers = j->n_slices == most;
     hs_engine_part_profile(session);
     hs_op_parallel(session->whole.dev, (int64_t)session->n_parts, run_part, j);
     hs_engine_join_profile(session);
@@ -121,23 +127,30 @@ static hstu_status run_parted(hstu_session *session, job *j, hstu_error *err)
  * times in a layer. */
 static bool worth_parting(const hstu_session *session, const job *j)
 {
+    const double cost = j->cost_before[j->work->n_users];
     if (!session->part || j->work->n_users == 1)
         return false;
-    if (j->cost * (double)j->work->n_layers < ALONE_MULTIPLY_ADDS)
+    if (cost * (double)j->work->n_layers < ALONE_MULTIPLY_ADDS)
         return false;
-    return j->longest_cost < ALONE_MULTIPLY_ADDS || j->longest_cost * (double)session->n_parts <= j->cost;
+    return j->longest_cost < ALONE_MULTIPLY_ADDS || j->longest_cost * (double)session->n_parts <= cost;
 }
 
 hstu_status hs_engine_share(hstu_session *session, const hs_lane_work *work, hstu_error *err)
 {
-    job j = {.work = work, .part = session->part};
+    job j = {.work = work,
+        .part = session->part,
+        .cost_before = hs_arena_alloc(&session->call, work->n_users + 1, sizeof *j.cost_before)};
+    if (!j.cost_before)
+        return hs_fail_nomem(err, (work->n_users + 1) * sizeof *j.cost_before, "the batch");
+    j.cost_before[0] = 0;
     for (size_t u = 0; u < work->n_users; u++) {
         const double cost = cost_of(work, u);
         j.rows += work->rows[u];
-        j.cost += cost;
+        j.cost_before[u + 1] = j.cost_before[u] + cost;
         j.longest_cost = cost > j.longest_cost ? cost : j.longest_cost;
     }
     if (worth_parting(session, &j))
         return run_parted(session, &j, err);
-    return run_users(work, hs_engine_lane(session, j.cost), 0, work->n_users, session->pass_rows, err);
+    return run_users(
+        work, hs_engine_lane(session, j.cost_before[work->n_users]), 0, work->n_users, session->pass_rows, err);
 }

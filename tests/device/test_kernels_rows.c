@@ -346,6 +346,56 @@ static void test_scale_and_above(void **state)
     }
 }
 
+static void kth_case(int isa, int64_t n, int64_t k, const float *norm, const float *bias)
+{
+    const hs_cpu_kernels *kernels = hs_cpu_kernels_at(isa), *ref = hs_cpu_kernels_at(0);
+    const int64_t ld = HS_KTH_LANES + 3;
+    hs_mat x = mat_new(n, HS_KTH_LANES, ld, FILL_SIGNED, (unsigned)(n + k));
+    float got[HS_KTH_LANES], want[HS_KTH_LANES];
+    for (int64_t j = 0; j < n; j += 5) {
+        x.data[j * ld + j % HS_KTH_LANES] = NAN;
+        x.data[j * ld + (j + 1) % HS_KTH_LANES] = j % 2 ? -INFINITY : 0.5f; /* some are equal */
+        x.data[j * ld + 7] = NAN;
+    }
+    kernels->kth(got, x.data, ld, norm, bias, n, k);
+    ref->kth(want, x.data, ld, norm, bias, n, k);
+    assert_memory_equal(got, want, sizeof got);
+    for (int64_t q = 0; q < HS_KTH_LANES; q++) {
+        int64_t reach = 0, numbers = 0;
+        for (int64_t j = 0; j < n; j++) {
+            const float product = norm ? x.data[j * ld + q] * norm[j] : x.data[j * ld + q];
+            const float y = bias ? product + bias[j] : product;
+            reach += y >= got[q];
+            numbers += y > -INFINITY;
+        }
+        assert_true(reach >= k || got[q] == -INFINITY);
+        assert_true(numbers > 0 || got[q] == -INFINITY);
+        assert_true(k > 1 || numbers == 0 || (reach >= 1 && got[q] > -INFINITY));
+    }
+    hs_free(x.data);
+}
+
+static void test_kth(void **state)
+{
+    (void)state;
+    hs_mat norm = mat_new(1, 300, 300, FILL_SIGNED, 1), bias = mat_new(1, 300, 300, FILL_SIGNED, 2);
+    for (int64_t j = 0; j < norm.cols; j++)
+        norm.data[j] = fabsf(norm.data[j]) + 0.1f;
+    FOR_EACH_ISA(isa)
+    {
+        for (int64_t n = 1; n <= 300; n += 1 + n / 6) {
+            for (int64_t k = 1; k <= HS_KTH_GROUPS; k += 1 + k / 2) {
+                kth_case(isa, n, k, NULL, NULL);
+                kth_case(isa, n, k, norm.data, NULL);
+                kth_case(isa, n, k, norm.data, bias.data);
+            }
+            kth_case(isa, n, HS_KTH_GROUPS, NULL, bias.data);
+        }
+    }
+    hs_free(norm.data);
+    hs_free(bias.data);
+}
+
 static void test_gather(void **state)
 {
     (void)state;
@@ -398,7 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_silu), cmocka_unit_test(test_silu_tile_masks),
         cmocka_unit_test(test_bias_row), cmocka_unit_test(test_softmax), cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_norm_gate), cmocka_unit_test(test_scale_and_above), cmocka_unit_test(test_gather),
-        cmocka_unit_test(test_l2_norm)};
+        cmocka_unit_test(test_norm_gate), cmocka_unit_test(test_scale_and_above), cmocka_unit_test(test_kth),
+        cmocka_unit_test(test_gather), cmocka_unit_test(test_l2_norm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,13 @@ typedef void hs_divide_fn(float *out, const float *x, float by, int64_t n);
 /* Bit j of mask [ceil(n / 64)] = x[j] > t, or with `or_equal` x[j] >= t; false for NaN; bits past n are 0. */
 typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, bool or_equal);
 
+/* Of the scores x [n, 16] at distance ld, each times norm[j] plus bias[j] (two roundings; NULL: without), kth[q] is one that k of
+ * column q reach, or -infinity: the k-th largest of the maxima of HS_KTH_GROUPS groups, of which group g has the items g,
+ * g + HS_KTH_GROUPS and so on. 1 <= k <= HS_KTH_GROUPS. NaN counts for nothing. Equal in every instruction set. */
+enum { HS_KTH_GROUPS = 32, HS_KTH_LANES = 16 };
+typedef void hs_kth_fn(
+    float *kth, const float *x, int64_t ld, const float *norm, const float *bias, int64_t n, int64_t k);
+
 typedef struct hs_cpu_kernels {
     const char *isa;
     int row_tile;                          /* rows of gemm's register tile: the best number of rows to call it with */

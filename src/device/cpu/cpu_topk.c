@@ -235,6 +235,20 @@ static void use_items(
     }
 }
 
+/* Bounds for queries of a block that want every score, from a tile's: few of these then go through the heap. */
+static void find_bounds(const topk_job *job, const topk_part *p, const float *x, int64_t ld, int64_t first, int64_t n)
+{
+    const topk_room *room = &p->room;
+    float kth[HS_SCORE_BLOCK];
+    if (p->keep > HS_KTH_GROUPS)
+        return;
+    job->kernels->kth(kth, x, ld, job->a->inv_norm ? room->norm : NULL, job->a->bias ? room->bias : NULL, n, p->keep);
+    for (int64_t q = 0; q < HS_SCORE_BLOCK; q++) {
+        if (isnan(room->worst[first + q]) && kth[q] > -INFINITY)
+            room->worst[first + q] = room->floor[first + q] = next_below(kth[q]);
+    }
+}
+
 static bool has_room(const topk_part *p, int64_t first, int64_t n)
 {
     for (int64_t q = first; q < first + n; q++) {
@@ -244,15 +258,17 @@ static bool has_room(const topk_part *p, int64_t first, int64_t n)
     return false;
 }
 
-/* A block's scores, items by rows. While heaps fill, the worst that is kept soon changes: it is asked for often. */
+/* A block's scores, items by rows. While heaps fill without a bound, the worst that is kept soon changes: it is asked for often. */
 static void use_block(
     const topk_job *job, const topk_part *p, float *x, int64_t ld, int64_t first, int64_t begin, int64_t n)
 {
     const topk_room *room = &p->room;
     const int64_t lanes = hs_min_i64(HS_SCORE_BLOCK, p->n - first);
-    const int64_t step = has_room(p, first, lanes) ? HS_SCORE_ITEMS : n;
     for (int64_t q = 0; job->a->seen && q < lanes; q++)
         hide_seen(job, &p->state[first + q], p->first + first + q, x + q, ld, begin, n);
+    if (has_room(p, first, lanes))
+        find_bounds(job, p, x, ld, first, n);
+    const int64_t step = has_room(p, first, lanes) ? HS_SCORE_ITEMS : n;
     if (job->a->target)
         place_targets(room, first, HS_SCORE_BLOCK, begin, n);
     for (int64_t at = 0; at < n; at += step)

@@ -359,4 +359,36 @@ static inline void v_above_row(uint64_t *mask, const float *x, int64_t n, float 
     }
 }
 
+static inline void v_kth_lanes(
+    float *kth, const float *x, int64_t ld, const float *norm, const float *bias, int64_t n, int64_t k)
+{
+    v_f32 group[HS_KTH_GROUPS], best[HS_KTH_GROUPS];
+    for (int g = 0; g < HS_KTH_GROUPS; g++)
+        group[g] = best[g] = v_set(-INFINITY);
+    for (int64_t j = 0; j < n; j++) {
+        v_f32 y = v_load(x + j * ld, V_LANES);
+        if (norm)
+            y = v_mul(y, v_set(norm[j]));
+        if (bias)
+            y = v_add(y, v_set(bias[j]));
+        group[j % HS_KTH_GROUPS] = v_max(y, group[j % HS_KTH_GROUPS]);
+    }
+    for (int g = 0; g < HS_KTH_GROUPS; g++) {
+        v_f32 y = group[g];
+        for (int64_t i = 0; i < k; i++) {
+            const v_f32 was = best[i];
+            best[i] = v_max(was, y);
+            y = v_min(was, y);
+        }
+    }
+    v_store(kth, best[k - 1], V_LANES);
+}
+
+static inline void v_kth(
+    float *kth, const float *x, int64_t ld, const float *norm, const float *bias, int64_t n, int64_t k)
+{
+    for (int lane = 0; lane < HS_KTH_LANES; lane += V_LANES)
+        v_kth_lanes(kth + lane, x + lane, ld, norm, bias, n, k);
+}
+
 #endif

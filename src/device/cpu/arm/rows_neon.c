@@ -64,3 +64,8 @@ void hs_above_neon(uint64_t *mask, const float *x, int64_t n, float t, bool or_e
 {
     v_above_row(mask, x, n, t, or_equal);
 }
+
+void hs_kth_neon(float *kth, const float *x, int64_t ld, const float *norm, const float *bias, int64_t n, int64_t k)
+{
+    v_kth(kth, x, ld, norm, bias, n, k);
+}

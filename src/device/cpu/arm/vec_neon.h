@@ -129,6 +129,11 @@ static inline v_f32 v_max(v_f32 bound, v_f32 x)
         vbslq_f32(vcgtq_f32(bound.high, x.high), bound.high, x.high)};
 }
 
+static inline v_f32 v_min(v_f32 a, v_f32 b)
+{
+    return (v_f32){vminq_f32(a.low, b.low), vminq_f32(a.high, b.high)};
+}
+
 static inline v_f32 v_round(v_f32 x)
 {
     return (v_f32){vrndnq_f32(x.low), vrndnq_f32(x.high)};

@@ -177,3 +177,32 @@ void hs_above_ref(uint64_t *mask, const float *x, int64_t n, float t, bool or_eq
             mask[j / 64] |= UINT64_C(1) << (j % 64);
     }
 }
+
+/* The k-th largest of the n numbers at x. */
+static float kth_largest(const float *x, int n, int64_t k)
+{
+    float best[HS_KTH_GROUPS];
+    for (int i = 0; i < n; i++) {
+        int at = i;
+        for (; at > 0 && best[at - 1] < x[i]; at--)
+            best[at] = best[at - 1];
+        best[at] = x[i];
+    }
+    return best[k - 1];
+}
+
+void hs_kth_ref(float *kth, const float *x, int64_t ld, const float *norm, const float *bias, int64_t n, int64_t k)
+{
+    for (int q = 0; q < HS_KTH_LANES; q++) {
+        float group[HS_KTH_GROUPS];
+        for (int g = 0; g < HS_KTH_GROUPS; g++)
+            group[g] = -INFINITY;
+        for (int64_t j = 0; j < n; j++) {
+            float y = x[j * ld + q];
+            hs_scale_ref(&y, norm ? norm + j : NULL, bias ? bias + j : NULL, 1);
+            float *const most = &group[j % HS_KTH_GROUPS];
+            *most = y > *most ? y : *most;
+        }
+        kth[q] = kth_largest(group, HS_KTH_GROUPS, k);
+    }
+}

@@ -73,6 +73,11 @@ static inline v_f32 v_max(v_f32 bound, v_f32 x)
     return _mm256_max_ps(bound, x);
 }
 
+static inline v_f32 v_min(v_f32 a, v_f32 b)
+{
+    return _mm256_min_ps(a, b);
+}
+
 static inline v_f32 v_round(v_f32 x)
 {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -70,6 +70,11 @@ static inline v_f32 v_max(v_f32 bound, v_f32 x)
     return _mm512_max_ps(bound, x);
 }
 
+static inline v_f32 v_min(v_f32 a, v_f32 b)
+{
+    return _mm512_min_ps(a, b);
+}
+
 static inline v_f32 v_round(v_f32 x)
 {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
