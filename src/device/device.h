@@ -108,7 +108,8 @@ typedef struct hs_rel_bias {
 
 /* Buckets for hs_rel_bias: for row i of a user, the bucket of |t[min(i + 1, n - 1)] - t[j]|, where user b's t is its row
  * timestamps, then query_time[b], then zeros. One row for each of the user's rows from first[b] on, cols = its own
- * length or, with `all_columns`, n. The difference is taken in wrapping 64-bit arithmetic, as int64 tensors do. */
+ * length, where columns past i become 0 (a row sees none of them), or, with `all_columns`, n. The difference is taken in wrapping 64-bit
+ * arithmetic, as int64 tensors do. */
 typedef struct hs_time_bucket_args {
     uint8_t *out;
     const int64_t *out_offset; /* [n_users] */

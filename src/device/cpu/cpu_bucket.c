@@ -109,7 +109,9 @@ static void bucket_task(void *context, int worker, int64_t index)
     for (int64_t i = first > task->first ? first : task->first; i < task->end; i++) {
         uint8_t *out = a->out + a->out_offset[task->user] + (i - first) * cols;
         const int64_t now = time_at(a, task->user, rows, hs_min_i64(i + 1, a->n - 1));
-        bucket_row(job, out, now, a->timestamp + a->users.offset[task->user], rows);
+        const int64_t made = a->all_columns ? rows : i + 1;
+        bucket_row(job, out, now, a->timestamp + a->users.offset[task->user], made);
+        memset(out + made, 0, (size_t)(rows - made));
         for (int64_t j = rows; j < cols; j++) {
             const int64_t padding = time_at(a, task->user, rows, j);
             bucket_row(job, out + j, now, &padding, 1);

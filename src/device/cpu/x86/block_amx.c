@@ -102,15 +102,16 @@ void hs_tiles_leave(void)
 static __attribute__((noinline)) void copied_step(
     const char *a, int64_t lda, const char *b, int64_t ldb, int64_t panel, int64_t rows, int64_t n, int64_t k)
 {
-    alignas(64) uint32_t right[2][PAIRS][TILE] = {0};
+    alignas(64) uint32_t right[2][PAIRS][TILE];
+    const __m512i low = _mm512_set1_epi32(0xffff);
     for (int64_t v = 0; v * TILE < n; v++) {
-        const int64_t there = n - v * TILE < TILE ? n - v * TILE : TILE;
-        for (int64_t t = 0; t < k; t += 2) {
-            uint32_t *const row = right[v][t / 2];
-            memcpy(row, b + v * panel + t / 2 * ldb, (size_t)there * sizeof *row);
-            for (int64_t o = 0; t + 1 == k && o < TILE; o++)
-                row[o] &= 0xffff;
-        }
+        const __mmask16 there = (__mmask16)(n - v * TILE < TILE ? (1u << (n - v * TILE)) - 1 : 0xffff);
+        const char *from = b + v * panel;
+        HS_UNROLL
+        for (int64_t t = 0; t < PAIRS; t++, from += 2 * t < k ? ldb : 0)
+            _mm512_store_si512(right[v][t], _mm512_maskz_loadu_epi32(2 * t < k ? there : 0, from));
+        if (k % 2)
+            _mm512_store_si512(right[v][k / 2], _mm512_and_si512(low, _mm512_load_si512(right[v][k / 2])));
     }
     TILES_WRITTEN;
     const char *const copy = (const char *)right;
