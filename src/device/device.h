@@ -182,9 +182,10 @@ typedef struct hs_l2_norm_args {
 } hs_l2_norm_args;
 
 /* Exact top-k of score = (q . table[id]) * inv_norm[id] + bias[id] over the candidates, best first, ties to the smaller
- * id; NaN scores are never chosen. Unused places hold item -1, score -INFINITY. The table is read once for hundreds of
- * queries. A score is one sum whose order depends on the table's type and the device alone. rank[u] = 1 + the candidates
- * that come before target[u] in that order; 0 when target[u] is filtered, or no candidate, or its score is NaN. */
+ * id; NaN scores are never chosen, and -0 is given as 0. Unused places hold item -1, score -INFINITY. The table is read
+ * once for hundreds of queries. A score is one sum whose order depends on the table's type and the device alone.
+ * rank[u] = 1 + the candidates that come before target[u] in that order; 0 when target[u] is filtered, or no candidate,
+ * or its score is NaN. */
 typedef struct hs_topk_args {
     hs_mat query;        /* [n, D] */
     const void *table;   /* [table_rows, D], no gaps */

@@ -439,11 +439,31 @@ static void test_accuracy(void **state)
     }
 }
 
+/* An index is one word beside the score's. */
+static void test_most(void **state)
+{
+    (void)state;
+    float query = 1, table = 1, score = 0;
+    int64_t item = 0;
+    hstu_error err = {0};
+    hs_device *dev = device_new(0, 1);
+    const hs_topk_args a = {.query = hs_mat_of(&query, 1, 1),
+        .table = &table,
+        .table_rows = INT64_C(1) << 33,
+        .n_candidates = INT64_C(1) << 32,
+        .k = 1,
+        .item = &item,
+        .score = &score};
+    assert_int_equal(dev->table->topk(dev, &a, &err), HSTU_EINVAL);
+    assert_string_equal(err.msg, "op topk: 4294967296 candidates, expected at most 4294967295");
+    hs_device_close(dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_topk), cmocka_unit_test(test_bias),
         cmocka_unit_test(test_ties), cmocka_unit_test(test_sizes), cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_shapes), cmocka_unit_test(test_denormals), cmocka_unit_test(test_large),
-        cmocka_unit_test(test_batch), cmocka_unit_test(test_accuracy)};
+        cmocka_unit_test(test_batch), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_most)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

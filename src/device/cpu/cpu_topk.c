@@ -2,9 +2,7 @@
  * of queries, a tile of items at a time, leaves out what was seen, and keeps the best k of each query in a heap; few scores pass
  * the comparison with the worst that is kept. A score's bits depend on query and item alone, and the best k under the total order
  * (score descending, id ascending) do not depend on how queries and candidates were split. */
-#include "device/cpu/cpu_topk.h"
 #include "base/error.h"
-#include "base/half.h"
 #include "device/cpu/cpu_int.h"
 #include "device/cpu/cpu_topk_int.h"
 
@@ -41,113 +39,21 @@ static bool is_seen(const hs_topk_args *a, int64_t query, int64_t id)
     return at < end && a->seen[at] == id;
 }
 
-/* Pieces of a product by gemm: whole register tiles of all instruction sets; queries of such a depth stay in the nearest cache. */
-enum { PIECE_ROWS = 24, PIECE_DEPTH = 128, LINE = 64 };
-
-/* ---- items and queries ---------------------------------------------------------------------------------------------------- */
-
-static void copy_row(const topk_job *job, char *dst, int64_t id)
-{
-    const char *row = (const char *)job->a->table + id * job->row_bytes;
-    if (job->widen)
-        job->kernels->embed((float *)(void *)dst, row, HS_BF16, 1.0f, NULL, false, job->a->query.cols);
-    else
-        memcpy(dst, row, (size_t)job->row_bytes);
-}
-
-/* The rows of candidates begin .. begin + n - 1 as kernels want them: in the table if they lie there in one piece. */
-static const char *tile_rows(const topk_job *job, const topk_room *room, int64_t begin, int64_t n)
-{
-    const hs_topk_args *a = job->a;
-    const int64_t id = hs_topk_id(a, begin);
-    if (!job->widen && hs_topk_id(a, begin + n - 1) - id == n - 1)
-        return (const char *)a->table + id * job->row_bytes;
-    for (int64_t j = 0; j < n; j++)
-        copy_row(job, room->rows + j * job->stride, hs_topk_id(a, begin + j));
-    return room->rows;
-}
-
-static void pack_query(const topk_job *job, char *block, const float *x, int64_t lane)
-{
-    const int64_t d = job->a->query.cols, width = job->width;
-    float *const words = (float *)(void *)block;
-    uint16_t *const halves = (uint16_t *)(void *)block;
-    if (job->scores->pairs && job->a->table_type == HS_BF16) {
-        for (int64_t t = 0; t < d; t++)
-            halves[(t / 2 * width + lane) * 2 + t % 2] = hs_f32_to_bf16(x[t]);
-    } else if (job->a->table_type == HS_BF16) {
-        for (int64_t t = 0; t < d; t++)
-            words[t * width + lane] = hs_bf16_to_f32(hs_f32_to_bf16(x[t]));
-    } else {
-        for (int64_t t = 0; t < d; t++)
-            words[t * width + lane] = x[t];
-    }
-}
-
-/* By gemm, in pieces, so that what is read next comes in the meantime. */
-static void multiply(const topk_job *job, const hs_score_tile *t)
-{
-    const char *ahead = t->ahead, *const end = ahead ? ahead + t->n_items * t->ahead_stride : NULL;
-    for (int64_t from = 0; from < t->d; from += PIECE_DEPTH) {
-        const int64_t depth = hs_min_i64(PIECE_DEPTH, t->d - from);
-        for (int64_t row = 0; row < t->n_items; row += PIECE_ROWS) {
-            const int64_t rows = hs_min_i64(PIECE_ROWS, t->n_items - row);
-            const char *const enough = ahead ? ahead + rows * depth * t->ahead_stride / t->d : NULL;
-            for (; ahead < enough && ahead < end; ahead += LINE)
-                __builtin_prefetch(ahead, 0, 2);
-            job->kernels->gemm(&(hs_gemm){.c = t->score + row * t->ld,
-                .ldc = t->ld,
-                .a = (const float *)(const void *)((const char *)t->item + row * t->stride) + from,
-                .lda = t->stride / (int64_t)sizeof(float),
-                .b = (const float *)t->query + from * HS_PANEL,
-                .ldb = HS_PANEL,
-                .panel = job->block_bytes / (int64_t)sizeof(float),
-                .rows = rows,
-                .k = depth,
-                .n = t->n * HS_SCORE_BLOCK,
-                .accumulate = from > 0});
-        }
-    }
-}
-
-/* Scores of n items with the blocks from `block` on: for few queries score[q * tile + j], else score[j * 16 n_blocks + ...]. */
-static void score(const topk_job *job, const topk_room *room, const char *item, int64_t n, int64_t block, int n_blocks,
-    const char *ahead)
-{
-    const int64_t d = job->a->query.cols;
-    const hs_score_tile t = {.score = room->score,
-        .ld = job->few ? job->tile : n_blocks * HS_SCORE_BLOCK,
-        .item = item,
-        .stride = job->stride,
-        .query = room->query + block * job->block_bytes,
-        .n_items = n,
-        .d = d,
-        .n = job->few ? (int)job->a->query.rows : n_blocks,
-        .ahead = ahead,
-        .ahead_stride = job->row_bytes};
-    if (job->few) {
-        job->few(&t);
-    } else if (job->many) {
-        job->many(&t);
-    } else {
-        multiply(job, &t);
-    }
-}
-
 /* ---- what is kept --------------------------------------------------------------------------------------------------------- */
 
-static void take(const topk_part *p, int64_t query, float *worst, int64_t id, float x)
+static void take(const topk_part *p, int64_t query, float *worst, int64_t index, float x)
 {
     query_state *s = &p->state[query];
     hs_scored *best = p->best + query * p->keep;
     if (isnan(x))
         return;
+    const hs_scored scored = hs_scored_of(x, index);
     if (s->n_best < p->keep)
-        hs_scored_push(best, s->n_best++, (hs_scored){.id = id, .score = x});
-    else if (x > best[0].score) /* its id is larger than all before */
-        hs_scored_replace_worst(best, s->n_best, (hs_scored){.id = id, .score = x});
-    if (s->n_best == p->keep && !(p->room.floor[query] > best[0].score))
-        *worst = best[0].score;
+        hs_scored_push(best, s->n_best++, scored);
+    else if (scored > best[0])
+        hs_scored_replace_worst(best, s->n_best, scored);
+    if (s->n_best == p->keep && !(p->room.floor[query] > hs_scored_score(best[0])))
+        *worst = hs_scored_score(best[0]);
 }
 
 static float next_below(float x)
@@ -177,7 +83,7 @@ static void tell_bounds(const topk_job *job, const topk_part *p)
     for (int64_t q = 0; q < p->n; q++) {
         if (job->k == 0 || p->state[q].n_best < job->k)
             continue;
-        const float worst = p->best[q * p->keep].score;
+        const float worst = hs_scored_score(p->best[q * p->keep]);
         float bound = atomic_load_explicit(&job->bound[p->first + q], memory_order_relaxed);
         while (worst > bound && !atomic_compare_exchange_weak_explicit(&job->bound[p->first + q], &bound, worst,
                                     memory_order_relaxed, memory_order_relaxed)) {}
@@ -230,7 +136,7 @@ static void use_items(
         for (; hits; hits &= hits - 1) {
             const int64_t bit = __builtin_ctzll(hits), q = first + bit % 16, item = at + j + bit / 16;
             if (q < p->n)
-                take(p, q, &room->worst[q], hs_topk_id(job->a, id_at + item), x[item * ld + bit % 16]);
+                take(p, q, &room->worst[q], id_at + item, x[item * ld + bit % 16]);
         }
     }
 }
@@ -307,14 +213,14 @@ static void use_row(const topk_job *job, const topk_part *p, float *x, int64_t q
     }
     int64_t j = 0;
     for (; j < n && p->keep > 0 && isnan(room->worst[query]); j++)
-        take(p, query, &room->worst[query], hs_topk_id(job->a, begin + j), x[j]);
+        take(p, query, &room->worst[query], begin + j, x[j]);
     if (j == n || p->keep == 0)
         return;
     job->kernels->above(mask, x + j, n - j, room->worst[query], false);
     for (int64_t w = 0; w < (n - j + 63) / 64; w++) {
         for (uint64_t bits = mask[w]; bits; bits &= bits - 1) {
             const int64_t at = j + w * 64 + __builtin_ctzll(bits);
-            take(p, query, &room->worst[query], hs_topk_id(job->a, begin + at), x[at]);
+            take(p, query, &room->worst[query], begin + at, x[at]);
         }
     }
 }
@@ -326,14 +232,14 @@ static void use_tile(const topk_job *job, const topk_part *p, int64_t begin, int
 {
     const hs_topk_args *a = job->a;
     const topk_room *room = &p->room;
-    const char *item = tile_rows(job, room, begin, n);
+    const char *item = hs_topk_rows(job, room, begin, n);
     const char *ahead = more >= n ? (const char *)a->table + hs_topk_id(a, begin + n) * job->row_bytes : NULL;
     for (int64_t j = 0; a->inv_norm && j < n; j++)
         room->norm[j] = a->inv_norm[hs_topk_id(a, begin + j)];
     for (int64_t j = 0; a->bias && j < n; j++)
         room->bias[j] = a->bias[hs_topk_id(a, begin + j)];
     if (job->few) {
-        score(job, room, item, n, 0, 1, ahead);
+        hs_topk_score(job, room, item, n, 0, 1, ahead);
         for (int64_t q = 0; q < p->n; q++)
             use_row(job, p, room->score + q * job->tile, q, begin, n);
         return;
@@ -341,7 +247,7 @@ static void use_tile(const topk_job *job, const topk_part *p, int64_t begin, int
     const int64_t blocks = hs_ceil_div_i64(p->n, HS_SCORE_BLOCK);
     for (int64_t block = 0; block < blocks; block += HS_SCORE_BLOCKS) {
         const int64_t n_blocks = hs_min_i64(HS_SCORE_BLOCKS, blocks - block);
-        score(job, room, item, n, block, (int)n_blocks, block == 0 ? ahead : NULL);
+        hs_topk_score(job, room, item, n, block, (int)n_blocks, block == 0 ? ahead : NULL);
         for (int64_t b = 0; b < n_blocks; b++)
             use_block(job, p, room->score + b * HS_SCORE_BLOCK, n_blocks * HS_SCORE_BLOCK, (block + b) * HS_SCORE_BLOCK,
                 begin, n);
@@ -361,11 +267,11 @@ static void score_targets(const topk_job *job, const topk_part *p, int64_t first
         room->target_index[first + q] = at;
         valid[q] = at < a->n_candidates && hs_topk_id(a, at) == id && !is_seen(a, p->first + first + q, id);
         if (valid[q])
-            copy_row(job, room->rows + q * job->stride, id);
+            hs_topk_copy_row(job, room->rows + q * job->stride, id);
         else
             memset(room->rows + q * job->stride, 0, (size_t)job->stride);
     }
-    score(job, room, room->rows, n, first / HS_SCORE_BLOCK, 1, NULL);
+    hs_topk_score(job, room, room->rows, n, first / HS_SCORE_BLOCK, 1, NULL);
     for (int64_t q = 0; q < n; q++) {
         const int64_t id = a->target[p->first + first + q];
         float x = job->few ? room->score[q * job->tile + q] : room->score[q * HS_SCORE_BLOCK + q];
@@ -387,8 +293,8 @@ static void start_part(const topk_job *job, const topk_part *p, int64_t begin)
         p->room.target_index[q] = p->room.before[q] = 0;
     }
     for (int64_t q = 0; q < p->n; q++) {
-        pack_query(job, p->room.query + q / job->width * job->block_bytes, a->query.data + (p->first + q) * a->query.ld,
-            q % job->width);
+        hs_topk_pack_query(job, p->room.query + q / job->width * job->block_bytes,
+            a->query.data + (p->first + q) * a->query.ld, q % job->width);
         p->state[q] = (query_state){0};
         if (a->seen)
             p->state[q].seen = hs_topk_lower_bound(

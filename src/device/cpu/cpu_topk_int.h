@@ -1,4 +1,4 @@
-/* What the two files of top-k share: the job, and the room of a thread. */
+/* What the files of top-k share: the job, and the room of a thread. */
 #ifndef HS_DEVICE_CPU_CPU_TOPK_INT_H
 #define HS_DEVICE_CPU_CPU_TOPK_INT_H
 
@@ -60,6 +60,17 @@ static inline int64_t hs_topk_id(const hs_topk_args *a, int64_t index)
 
 /* The first index in begin .. end whose id is >= id. */
 int64_t hs_topk_lower_bound(const int64_t *ids, int64_t begin, int64_t end, int64_t id);
+
+/* A row as kernels want it. */
+void hs_topk_copy_row(const topk_job *job, char *dst, int64_t id);
+/* Those of candidates begin .. begin + n - 1: in the table if they lie there in one piece. */
+const char *hs_topk_rows(const topk_job *job, const topk_room *room, int64_t begin, int64_t n);
+/* A query [D] becomes lane `lane` of a packed block, whose other lanes stay. */
+void hs_topk_pack_query(const topk_job *job, char *block, const float *x, int64_t lane);
+/* Scores of n items with the blocks from `block` on: for few queries room->score[q * tile + j], else
+ * room->score[j * 16 n_blocks + ...]. `ahead`, where not NULL, is read next. */
+void hs_topk_score(const topk_job *job, const topk_room *room, const char *item, int64_t n, int64_t block, int n_blocks,
+    const char *ahead);
 
 /* Keeps the best of the candidates begin .. end - 1, one or more. */
 void hs_topk_run_part(const topk_job *job, const topk_part *p, int64_t begin, int64_t end);

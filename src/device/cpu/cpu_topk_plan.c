@@ -4,6 +4,7 @@
 #include "device/cpu/cpu_int.h"
 #include "device/cpu/cpu_topk_int.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdatomic.h>
 
@@ -135,18 +136,15 @@ static void merge(const topk_job *job, int64_t query)
         for (int64_t i = 0; i < s->n_best; i++) {
             if (n_best < job->k)
                 hs_scored_push(best, n_best++, other[i]);
-            else if (hs_scored_worse(best[0], other[i]))
+            else if (other[i] > best[0])
                 hs_scored_replace_worst(best, n_best, other[i]);
         }
     }
     for (int64_t i = a->k - 1; i >= 0; i--) {
-        hs_scored entry = {.id = -1, .score = -INFINITY};
-        if (i < n_best) {
-            entry = best[0];
+        a->item[query * a->k + i] = i < n_best ? hs_topk_id(a, hs_scored_index(best[0])) : -1;
+        a->score[query * a->k + i] = i < n_best ? hs_scored_score(best[0]) : -INFINITY;
+        if (i < n_best)
             hs_scored_replace_worst(best, i, best[i]);
-        }
-        a->item[query * a->k + i] = entry.id;
-        a->score[query * a->k + i] = entry.score;
     }
     if (a->target)
         a->rank[query] = job->n_parts && job->state[query].found ? 1 + n_before : 0;
@@ -187,6 +185,9 @@ hstu_status hs_cpu_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err)
         .k = hs_min_i64(a->k, a->n_candidates)};
     if (a->query.rows == 0)
         return HSTU_OK;
+    if (a->n_candidates > HS_SCORED_MOST)
+        return hs_fail(err, HSTU_EINVAL, 0, "op topk: %" PRId64 " candidates, expected at most %" PRIu32,
+            a->n_candidates, HS_SCORED_MOST);
     choose_kernels(&job);
     share_out(&job, cpu->base.n_threads);
     HS_TRY(plan_memory(cpu, &job, err));
