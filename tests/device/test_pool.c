@@ -141,6 +141,72 @@ static void test_late_threads(void **state)
     }
 }
 
+typedef struct two_kinds {
+    int64_t n;
+    _Atomic int64_t made, sum;
+    int64_t plain[MOST_TASKS]; /* written by the first kind, read by the second */
+} two_kinds;
+
+static void first_task(void *context, int worker, int64_t task)
+{
+    two_kinds *r = context;
+    (void)worker;
+    if (task % 11 == 5)
+        sched_yield();
+    r->plain[task] = task + 1;
+    atomic_fetch_add_explicit(&r->made, 1, memory_order_release);
+}
+
+static void then_task(void *context, int worker, int64_t task)
+{
+    two_kinds *r = context;
+    (void)worker;
+    hs_cpu_pool_await(&r->made, r->n);
+    atomic_fetch_add(&r->sum, (task + 1) * (r->n ? r->plain[task % r->n] : 1));
+}
+
+/* Tasks of the second kind run once each, and see what those of the first did for which they wait; between regions of one kind, and
+ * with threads that are late. */
+static void test_two_kinds(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 2 * THREADS; threads += 3) {
+        hstu_error err;
+        hs_cpu_pool *pool = NULL;
+        assert_int_equal(hs_cpu_pool_open(&pool, threads, &err), HSTU_OK);
+        for (int i = 0; i < (TEST_SANITIZED ? 3000 : 30000); i++) {
+            const int64_t n = i % 13 == 0 ? i % 3 : (int64_t)i * 37 % MOST_TASKS, n_then = (int64_t)i * 7 % 31;
+            two_kinds r = {.n = n};
+            int64_t want = 0;
+            hs_cpu_pool_run_then(pool, n, first_task, n_then, then_task, &r);
+            for (int64_t t = 0; t < n_then; t++)
+                want += (t + 1) * (n ? t % n + 1 : 1);
+            assert_true(r.sum == want && r.made == n);
+            short_region one = {.sum = 0};
+            hs_cpu_pool_run_near(pool, i % 5, yielding_task, &one);
+            assert_true(one.sum == (int64_t)(i % 5) * (i % 5 + 1) / 2);
+        }
+        hs_cpu_pool_close(pool);
+    }
+}
+
+/* More of the second kind than a part counts. */
+static void test_many_of_the_second_kind(void **state)
+{
+    enum { MANY = 2 * 65535 + 10 };
+    hstu_error err;
+    hs_cpu_pool *pool = NULL;
+    two_kinds r = {.n = 7};
+    int64_t want = 0;
+    (void)state;
+    assert_int_equal(hs_cpu_pool_open(&pool, 2, &err), HSTU_OK);
+    hs_cpu_pool_run_then(pool, r.n, first_task, MANY, then_task, &r);
+    for (int64_t t = 0; t < MANY; t++)
+        want += (t + 1) * (t % r.n + 1);
+    assert_true(r.sum == want);
+    hs_cpu_pool_close(pool);
+}
+
 static void test_open_and_close(void **state)
 {
     (void)state;
@@ -160,6 +226,8 @@ int main(void)
         cmocka_unit_test(test_many_tasks),
         cmocka_unit_test(test_parts_that_were_empty),
         cmocka_unit_test(test_late_threads),
+        cmocka_unit_test(test_two_kinds),
+        cmocka_unit_test(test_many_of_the_second_kind),
         cmocka_unit_test(test_open_and_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum { ALONE = 1 << 19 }; /* multiply-adds: some 10 us */
@@ -188,12 +189,15 @@ bool hs_attn_alone(const hs_attn_job *job)
     return pairs * (double)s->n_heads * (double)(s->dqk + s->dv) < ALONE;
 }
 
-hstu_status hs_attn_keep_segments(hs_attn_job *job, int64_t chunk, int64_t n_segments, hstu_error *err)
+hstu_status hs_attn_keep_segments(
+    hs_attn_job *job, int64_t chunk, int64_t n_segments, int64_t rows, hs_cpu_task_fn *join, hstu_error *err)
 {
     const hs_kv_shape *s = &job->kv->shape;
     const int64_t n_sums = hs_user_tasks_count(job->users, job->candidates, chunk) * s->n_heads; /* of a segment */
     job->kept_rows = chunk;
     job->kept_segments = n_segments;
+    job->joins = hs_ceil_div_i64(chunk, rows);
+    job->join = join;
     if (!hs_mul_size((size_t)n_sums, (size_t)(n_segments * chunk), &job->shared_floats) ||
         !hs_mul_size(job->shared_floats, (size_t)s->dv, &job->shared_floats))
         return hs_fail_nomem(err, SIZE_MAX, "the sums of attention");
@@ -206,22 +210,39 @@ float *hs_attn_segment(const hs_attn_job *job, int64_t task, int64_t head, int64
     return job->shared + ((task * s->n_heads + head) * job->kept_segments + segment) * job->kept_rows * s->dv;
 }
 
+void hs_attn_segment_made(const hs_attn_job *job, int64_t task, int64_t head)
+{
+    atomic_fetch_add_explicit(&job->made[task * job->kv->shape.n_heads + head], 1, memory_order_release);
+}
+
+void hs_attn_await_segments(const hs_attn_job *job, int64_t task, int64_t head)
+{
+    hs_cpu_pool_await(&job->made[task * job->kv->shape.n_heads + head], job->kept_segments);
+}
+
 hstu_status hs_attn_run(hs_cpu *cpu, hs_attn_job *job, int64_t chunk, size_t floats, int64_t per_task,
     hs_cpu_task_fn *fn, void *ctx, hstu_error *err)
 {
     const int64_t n_tasks = hs_user_tasks_count(job->users, job->candidates, chunk);
+    const int64_t n_made = job->kept_segments > 0 ? n_tasks * job->kv->shape.n_heads : 0;
     const size_t list = hs_cpu_round64((size_t)n_tasks * sizeof(hs_user_task));
+    const size_t made = hs_cpu_round64((size_t)n_made * sizeof *job->made);
     size_t bytes = 0, shared = 0;
     if (!hs_mul_size(floats, sizeof(float), &bytes) || !hs_mul_size(job->shared_floats, sizeof(float), &shared) ||
-        !hs_add_size(shared, list, &shared))
+        !hs_add_size(shared, list + made, &shared))
         return hs_fail_nomem(err, SIZE_MAX, "the scores of attention");
     HS_TRY(hs_cpu_scratch(cpu, &job->space, shared, bytes, err));
     hs_user_task *const tasks = (hs_user_task *)(void *)job->space.shared;
     hs_user_tasks_list(tasks, job->users, job->candidates, job->history, chunk);
     job->tasks = tasks;
     job->n_tasks = n_tasks;
-    job->shared = (float *)(void *)(job->space.shared + list);
-    if (hs_attn_alone(job)) {
+    job->made = (_Atomic int64_t *)(void *)(job->space.shared + list);
+    job->shared = (float *)(void *)(job->space.shared + list + made);
+    for (int64_t i = 0; i < n_made; i++)
+        atomic_init(&job->made[i], 0);
+    if (job->kept_segments > 0) {
+        hs_cpu_pool_run_then(cpu->pool, n_tasks * per_task, fn, n_made * job->joins, job->join, ctx);
+    } else if (hs_attn_alone(job)) {
         for (int64_t task = 0; task < n_tasks * per_task; task++)
             fn(ctx, 0, task);
     } else if (job->in_turn) {

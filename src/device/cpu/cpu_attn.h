@@ -21,8 +21,11 @@ typedef struct hs_attn_job {
     int64_t n_tasks;
     bool in_turn;                     /* a thread takes neighbouring tasks */
     int64_t kept_rows, kept_segments; /* hs_attn_keep_segments's chunk and segments, or 0 */
+    int64_t joins;                    /* of a task's head */
+    hs_cpu_task_fn *join;
     size_t shared_floats;
     float *shared;
+    _Atomic int64_t *made; /* [n_tasks][n_heads]: segments */
     hs_cpu_space space;
 } hs_attn_job;
 
@@ -88,10 +91,15 @@ bool hs_attn_alone(const hs_attn_job *job);
 
 /* Under SiLU a row's sum over each segment of so many tokens, from token 0 on, is one of its own. */
 enum { HS_ATTN_SEGMENT = 512 };
-/* hs_attn_run is to give the tasks `shared` memory: [task][head][segment][chunk][dv], of tasks of at most `chunk` rows. */
-hstu_status hs_attn_keep_segments(hs_attn_job *job, int64_t chunk, int64_t n_segments, hstu_error *err);
+/* hs_attn_run is to give the tasks `shared` memory, [task][head][segment][chunk][dv], of tasks of at most `chunk` rows, and to run
+ * `join` for every task, head, and `rows` of the task's rows. */
+hstu_status hs_attn_keep_segments(
+    hs_attn_job *job, int64_t chunk, int64_t n_segments, int64_t rows, hs_cpu_task_fn *join, hstu_error *err);
 /* Its part for a task, head and segment. */
 float *hs_attn_segment(const hs_attn_job *job, int64_t task, int64_t head, int64_t segment);
+/* A segment of a task and head is there; until all of them are. */
+void hs_attn_segment_made(const hs_attn_job *job, int64_t task, int64_t head);
+void hs_attn_await_segments(const hs_attn_job *job, int64_t task, int64_t head);
 
 /* Lists the tasks in shared scratch, with `floats` of scratch for each worker, and runs fn for `per_task` times as
  * many. Scratch is valid until the device's next call. */

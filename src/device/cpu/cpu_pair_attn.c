@@ -241,6 +241,8 @@ static void pair_task(void *context, int worker, int64_t index)
     }
     make_due(job, &space);
     hs_pairs_leave(attn->pairs);
+    if (job->n_slices > 1)
+        hs_attn_segment_made(attn, task, head);
     for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS; i++) {
         for (int64_t h = head; h < head_end; h++) {
             for (int64_t row = runs[i].first; row < runs[i].end; row++)
@@ -248,11 +250,6 @@ static void pair_task(void *context, int worker, int64_t index)
                     sums_at(job, task, h, 0, row - attn->tasks[task].first, &space));
         }
     }
-}
-
-static int64_t joins_of_run(const pair_job *job)
-{
-    return hs_ceil_div_i64(job->chunk, JOINED);
 }
 
 /* Adds up the segments of rows row .. end - 1 of a run: of one segment all rows that see it, the last ones, for they lie in one
@@ -274,11 +271,12 @@ static void join_task(void *context, int worker, int64_t index)
 {
     const pair_job *job = context;
     const hs_attn_job *attn = &job->attn;
-    const int64_t n_heads = attn->kv->shape.n_heads, part = index % joins_of_run(job);
-    const int64_t head = index / joins_of_run(job) % n_heads, task = index / joins_of_run(job) / n_heads;
+    const int64_t part = index % attn->joins, task = index / attn->joins % job->n_runs;
+    const int64_t head = index / attn->joins / job->n_runs;
     const int64_t first = attn->tasks[task].first, begin = first + part * JOINED;
     hs_row_run runs[HS_ROW_KINDS];
     (void)worker;
+    hs_attn_await_segments(attn, task, head);
     hs_attn_runs(attn, job->a->n_context, &attn->tasks[task], runs);
     for (int i = 0; i < HS_ROW_KINDS; i++) {
         const int64_t end = hs_min_i64(runs[i].end, begin + JOINED);
@@ -331,10 +329,7 @@ hstu_status hs_cpu_pair_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error
     job.attn.in_turn = true;
     cut(&job, cpu->base.n_threads);
     if (job.n_slices > 1)
-        HS_TRY(hs_attn_keep_segments(&job.attn, job.chunk, job.n_segments, err));
-    HS_TRY(hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL), n_heads / job.task_heads * job.n_slices,
-        pair_task, &job, err));
-    if (job.n_slices > 1)
-        hs_cpu_pool_run_near(cpu->pool, job.n_runs * n_heads * joins_of_run(&job), join_task, &job);
-    return HSTU_OK;
+        HS_TRY(hs_attn_keep_segments(&job.attn, job.chunk, job.n_segments, JOINED, join_task, err));
+    return hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL), n_heads / job.task_heads * job.n_slices,
+        pair_task, &job, err);
 }

@@ -4,6 +4,7 @@
  *   A region of small tasks lasts a few microseconds, and a cache line that several threads write takes a tenth of one to get from each
  * to the next. So a thread learns of a region from one line, which only the caller writes, takes its own tasks from a counter
  * that nobody else writes before they are through, and counts what it has done where nobody else does.
+ *   A region may have tasks of a second kind: a thread that finds none of the first any more, for all are taken, goes on with these.
  *   Waiting threads spin for SPIN_S, since the regions of a forward pass follow each other within microseconds, then sleep. */
 #include "device/cpu/cpu_pool.h"
 
@@ -13,6 +14,7 @@
 #include "base/system.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -31,15 +33,17 @@ static const double SPIN_S = 100e-6;
 
 /* What a thread must know of a region. */
 typedef struct region {
-    uint64_t number;    /* from 1, below 2^48: regions of a microsecond reach that in nine years */
+    uint64_t number;    /* from 1, below 2^47: regions of a microsecond reach that in four years */
     int64_t first, end; /* tasks */
+    int64_t n_then;     /* of the second kind, or 0 */
     int n_parts;
-    hs_cpu_task_fn *fn;
+    hs_cpu_task_fn *fn, *then;
     void *ctx;
 } region;
 
-/* Of one thread, in cache lines of its own. `taken`, which others write rarely, tells how many tasks of its part are taken: region's
- * number << TASK_BITS | tasks; with an older region's number none is yet. The rest it writes alone. */
+/* Of one thread, in cache lines of its own. `taken`, which others write rarely, tells how many tasks of its part are taken: turn <<
+ * TASK_BITS | tasks, where a region's turns are twice its number and, for the second kind, one more; with an older turn none is yet.
+ * The rest it writes alone. */
 typedef struct worker {
     _Alignas(64) _Atomic uint64_t taken;
     _Alignas(64) _Atomic int64_t n_done; /* tasks of all regions */
@@ -57,9 +61,9 @@ struct hs_cpu_pool {
     pthread_cond_t wake, finished;
     int64_t n_given;                  /* tasks of all regions */
     _Alignas(64) _Atomic uint64_t at; /* twice the region's number; odd while the caller writes what follows */
-    _Atomic int64_t first, end;
+    _Atomic int64_t first, end, n_then;
     _Atomic int n_parts;
-    _Atomic(hs_cpu_task_fn *) fn;
+    _Atomic(hs_cpu_task_fn *) fn, then;
     _Atomic(void *) ctx;
     _Alignas(64) _Atomic int n_asleep;
     _Atomic bool caller_asleep, closing;
@@ -72,8 +76,10 @@ static bool look(hs_cpu_pool *pool, region *r)
     r->number = at / 2;
     r->first = atomic_load_explicit(&pool->first, memory_order_acquire);
     r->end = atomic_load_explicit(&pool->end, memory_order_acquire);
+    r->n_then = atomic_load_explicit(&pool->n_then, memory_order_acquire);
     r->n_parts = atomic_load_explicit(&pool->n_parts, memory_order_acquire);
     r->fn = atomic_load_explicit(&pool->fn, memory_order_acquire);
+    r->then = atomic_load_explicit(&pool->then, memory_order_acquire);
     r->ctx = atomic_load_explicit(&pool->ctx, memory_order_acquire);
     return at % 2 == 0 && atomic_load_explicit(&pool->at, memory_order_relaxed) == at;
 }
@@ -83,22 +89,24 @@ static void show(hs_cpu_pool *pool, const region *r)
     atomic_store_explicit(&pool->at, 2 * r->number - 1, memory_order_relaxed);
     atomic_store_explicit(&pool->first, r->first, memory_order_release);
     atomic_store_explicit(&pool->end, r->end, memory_order_release);
+    atomic_store_explicit(&pool->n_then, r->n_then, memory_order_release);
     atomic_store_explicit(&pool->n_parts, r->n_parts, memory_order_release);
     atomic_store_explicit(&pool->fn, r->fn, memory_order_release);
+    atomic_store_explicit(&pool->then, r->then, memory_order_release);
     atomic_store_explicit(&pool->ctx, r->ctx, memory_order_release);
     atomic_store(&pool->at, 2 * r->number);
 }
 
-/* The next of n tasks of a part. Of a region that has ended there is none: its parts are through, or newer regions' by now. */
-static bool take(_Atomic uint64_t *taken, uint64_t number, int64_t n, int64_t *task)
+/* The next of n tasks of a part. Of a turn that has ended there is none: its parts are through, or newer turns' by now. */
+static bool take(_Atomic uint64_t *taken, uint64_t turn, int64_t n, int64_t *task)
 {
     uint64_t was = atomic_load_explicit(taken, memory_order_relaxed);
     do {
-        *task = was >> TASK_BITS == number ? (int64_t)(was & TASKS_MOST) : 0;
-        if (was >> TASK_BITS > number || *task == n)
+        *task = was >> TASK_BITS == turn ? (int64_t)(was & TASKS_MOST) : 0;
+        if (was >> TASK_BITS > turn || *task == n)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(
-        taken, &was, (number << TASK_BITS) + (uint64_t)*task + 1, memory_order_relaxed, memory_order_relaxed));
+        taken, &was, (turn << TASK_BITS) + (uint64_t)*task + 1, memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 
@@ -113,20 +121,23 @@ static void tell_done(worker *w)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static int64_t part_first(const region *r, int part)
-{
-    return r->first + (r->end - r->first) * part / r->n_parts;
-}
-
-/* Tasks of a region until there is none left: of the thread's part, then what others have not begun of theirs. */
-static void work(worker *w, const region *r)
+/* Tasks first .. end - 1 of a turn until there is none left: of the thread's part, then what others have not begun of theirs. */
+static void work_turn(worker *w, const region *r, uint64_t turn, int64_t first, int64_t end, hs_cpu_task_fn *fn)
 {
     for (int i = 0; i < r->n_parts; i++) {
         const int part = (w->number + i) % r->n_parts;
-        const int64_t first = part_first(r, part), n = part_first(r, part + 1) - first;
-        for (int64_t task = 0; take(&w->pool->worker[part].taken, r->number, n, &task); tell_done(w))
-            r->fn(r->ctx, w->number, first + task);
+        const int64_t from = first + (end - first) * part / r->n_parts;
+        const int64_t to = first + (end - first) * (part + 1) / r->n_parts;
+        for (int64_t task = 0; take(&w->pool->worker[part].taken, turn, to - from, &task); tell_done(w))
+            fn(r->ctx, w->number, from + task);
     }
+}
+
+static void work(worker *w, const region *r)
+{
+    work_turn(w, r, 2 * r->number, r->first, r->end, r->fn);
+    if (r->n_then > 0)
+        work_turn(w, r, 2 * r->number + 1, 0, r->n_then, r->then);
 }
 
 static bool is_new(const worker *w)
@@ -239,7 +250,7 @@ void hs_cpu_pool_close(hs_cpu_pool *pool)
 static void run_region(hs_cpu_pool *pool, const region *r)
 {
     worker *const caller = &pool->worker[0];
-    pool->n_given += r->end - r->first;
+    pool->n_given += r->end - r->first + r->n_then;
     show(pool, r);
     wake_all(pool);
     work(caller, r);
@@ -253,32 +264,66 @@ static void run_region(hs_cpu_pool *pool, const region *r)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/* One region, or where tasks are more than its parts can count, several. */
-static void run(hs_cpu_pool *pool, int64_t n_tasks, int n_parts, hs_cpu_task_fn *fn, void *ctx)
+/* Tasks of both kinds; the second may have none. */
+typedef struct two_kinds {
+    int64_t n, n_then;
+    hs_cpu_task_fn *fn, *then;
+} two_kinds;
+
+static void run_alone(const two_kinds *t, void *ctx)
 {
-    if (pool->n_threads == 1 || n_tasks <= 1) {
-        for (int64_t task = 0; task < n_tasks; task++)
-            fn(ctx, 0, task);
+    for (int64_t task = 0; task < t->n; task++)
+        t->fn(ctx, 0, task);
+    for (int64_t task = 0; task < t->n_then; task++)
+        t->then(ctx, 0, task);
+}
+
+/* One region, or where tasks are more than its parts can count, several. */
+static void run(hs_cpu_pool *pool, const two_kinds *t, int n_parts, void *ctx)
+{
+    const int64_t most = (int64_t)n_parts * TASKS_MOST;
+    if (pool->n_threads == 1 || (t->n <= 1 && t->n_then <= 1)) {
+        run_alone(t, ctx);
         return;
     }
-    const int64_t most = (int64_t)n_parts * TASKS_MOST;
-    for (int64_t first = 0; first < n_tasks; first += most) {
+    for (int64_t first = 0; first < t->n; first += most) {
+        const bool last = t->n - first <= most;
         const region r = {.number = atomic_load_explicit(&pool->at, memory_order_relaxed) / 2 + 1,
             .first = first,
-            .end = n_tasks - first < most ? n_tasks : first + most,
+            .end = last ? t->n : first + most,
+            .n_then = last && t->n_then <= most ? t->n_then : 0,
             .n_parts = n_parts,
-            .fn = fn,
+            .fn = t->fn,
+            .then = t->then,
             .ctx = ctx};
         run_region(pool, &r);
     }
+    if (t->n == 0 || t->n_then > most)
+        run(pool, &(two_kinds){.n = t->n_then, .fn = t->then}, n_parts, ctx);
 }
 
 void hs_cpu_pool_run(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx)
 {
-    run(pool, n_tasks, 1, fn, ctx);
+    run(pool, &(two_kinds){.n = n_tasks, .fn = fn}, 1, ctx);
 }
 
 void hs_cpu_pool_run_near(hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, void *ctx)
 {
-    run(pool, n_tasks, pool->n_threads, fn, ctx);
+    run(pool, &(two_kinds){.n = n_tasks, .fn = fn}, pool->n_threads, ctx);
+}
+
+void hs_cpu_pool_run_then(
+    hs_cpu_pool *pool, int64_t n_tasks, hs_cpu_task_fn *fn, int64_t n_then, hs_cpu_task_fn *then, void *ctx)
+{
+    run(pool, &(two_kinds){.n = n_tasks, .n_then = n_then, .fn = fn, .then = then}, pool->n_threads, ctx);
+}
+
+void hs_cpu_pool_await(const _Atomic int64_t *count, int64_t n)
+{
+    for (int i = 1; atomic_load_explicit(count, memory_order_acquire) < n; i++) {
+        if (i % SPINS == 0)
+            sched_yield();
+        else
+            PAUSE();
+    }
 }

@@ -245,6 +245,8 @@ static void silu_task(void *context, int worker, int64_t index)
         for (int i = 0; adds && i < HS_ROW_KINDS; i++)
             add_segment(job, &w, &w.runs[i], w.runs[i].first, w.runs[i].end, p.segment);
     }
+    if (job->n_slices > 1)
+        hs_attn_segment_made(&job->attn, w.task, w.head);
     for (int i = 0; job->n_slices == 1 && i < HS_ROW_KINDS; i++)
         finish_rows(job, &w, i, w.runs[i].first, w.runs[i].end);
 }
@@ -253,9 +255,10 @@ static void silu_task(void *context, int worker, int64_t index)
 static void join_task(void *context, int worker, int64_t index)
 {
     const silu_job *job = context;
-    const int64_t n_heads = job->attn.kv->shape.n_heads, parts = hs_ceil_div_i64(job->chunk, JOINED_ROWS);
+    const int64_t n_heads = job->attn.kv->shape.n_heads, parts = job->attn.joins;
     const silu_work w = work_of(job, worker, index / parts / n_heads, index / parts % n_heads, 1);
     const int64_t from = w.from + index % parts * JOINED_ROWS;
+    hs_attn_await_segments(&job->attn, w.task, w.head);
     for (int i = 0; i < HS_ROW_KINDS; i++) {
         const int64_t first = hs_max_i64(w.runs[i].first, from), end = hs_min_i64(w.runs[i].end, from + JOINED_ROWS);
         for (int64_t segment = 0; segment < job->n_segments; segment++)
@@ -331,13 +334,9 @@ static hstu_status silu_attn(hs_cpu *cpu, const hs_silu_attn_args *a, hstu_error
     cut(&job, cpu->base.n_threads);
     job.attn.in_turn = job.n_slices > 1;
     if (job.n_slices > 1)
-        HS_TRY(hs_attn_keep_segments(&job.attn, job.chunk, job.n_segments, err));
-    HS_TRY(hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL), n_heads / job.task_heads * job.n_slices,
-        silu_task, &job, err));
-    if (job.n_slices > 1)
-        hs_cpu_pool_run(
-            cpu->pool, job.attn.n_tasks * n_heads * hs_ceil_div_i64(job.chunk, JOINED_ROWS), join_task, &job);
-    return HSTU_OK;
+        HS_TRY(hs_attn_keep_segments(&job.attn, job.chunk, job.n_segments, JOINED_ROWS, join_task, err));
+    return hs_attn_run(cpu, &job.attn, job.chunk, cut_space(&job, NULL, NULL), n_heads / job.task_heads * job.n_slices,
+        silu_task, &job, err);
 }
 
 /* Products of pairs where every matrix and the pages hold bfloat16 values; else in float32. */
