@@ -186,6 +186,7 @@ typedef struct hs_l2_norm_args {
  * once for hundreds of queries. A score is one sum whose order depends on the table's type and the device alone.
  * rank[u] = 1 + the candidates that come before target[u] in that order; 0 when target[u] is filtered, or no candidate,
  * or its score is NaN. */
+#define HS_TOPK_MOST INT64_C(0xffffffff) /* candidates */
 typedef struct hs_topk_args {
     hs_mat query;        /* [n, D] */
     const void *table;   /* [table_rows, D], no gaps */
@@ -195,12 +196,13 @@ typedef struct hs_topk_args {
     const float *bias;        /* [table_rows], or NULL for 0 */
     const int64_t *candidate; /* [n_candidates] strictly ascending ids, or NULL: first .. first + n_candidates - 1 */
     int64_t first, n_candidates;
-    const int64_t *seen_offset, *seen; /* [n + 1] and ids to leave out, ascending for each query; both NULL: none */
-    const int64_t *target;             /* [n], or NULL */
-    int64_t k;                         /* >= 0 */
-    int64_t *item;                     /* [n, k] */
-    float *score;                      /* [n, k] */
-    int64_t *rank;                     /* [n]; needed with target */
+    const int64_t *seen_offset,
+        *seen;             /* [n + 1] and ids to leave out, ascending for each query, some repeated; both NULL: none */
+    const int64_t *target; /* [n], or NULL */
+    int64_t k;             /* >= 0 */
+    int64_t *item;         /* [n, k] */
+    float *score;          /* [n, k] */
+    int64_t *rank;         /* [n]; needed with target */
 } hs_topk_args;
 
 /* The rows of a forward pass. Every matrix of the pass has one row for each history token that is computed, of all users, and

@@ -103,7 +103,7 @@ typedef struct answer {
     int64_t *rank; /* [n_targets] */
 } answer;
 
-/* A task of sorting: so many users, some ten microseconds of short histories. */
+/* A task of sorting: so many users, some ten microseconds where histories are short. */
 enum { SORTED_USERS = 64 };
 
 typedef struct sorting {

@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-/* Threads that share out a batch take slices of it: several each, so that they end together, but not of fewer than SLICE_ROWS. Where
+/* Threads that share out a batch take slices of it: several each, so that they end together, but not of fewer than SLICE_ROWS on average. Where
  * there are as many as can be, they taper off: the first are twice as large as the average. */
 enum { SLICES_PER_PART = 8, SLICE_ROWS = 32 };
 

@@ -234,6 +234,7 @@ hstu_status hs_op_l2_norm(hs_device *dev, const hs_l2_norm_args *a, hstu_error *
 static hstu_status check_candidates(const char *op, const hs_topk_args *a, hstu_error *err)
 {
     HS_TRY(hs_op_check_range(op, "the number of candidates", a->n_candidates, 0, a->table_rows, err));
+    HS_TRY(hs_op_check_range(op, "the number of candidates", a->n_candidates, 0, HS_TOPK_MOST, err));
     if (!a->candidate)
         return a->n_candidates == 0
                    ? HSTU_OK

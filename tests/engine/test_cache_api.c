@@ -337,6 +337,34 @@ static void test_reuse_of_the_last_call(void **state)
     close_served(&s);
 }
 
+/* Rows behind an answer that is no number are not kept: when the table is whole again, they are computed. */
+static void check_not_finite(const char *variant, const char *words)
+{
+    served s;
+    hstu_error err = {0};
+    static answers a;
+    open_served(&s, variant, 5, PLENTY);
+    make_users(&batch, 3, 1);
+    const hs_model *m = &s.model->model;
+    const int64_t id = batch.batch.item_id[batch.batch.offset[1]]; /* of user 1, if not of user 0 too */
+    const void *const place = m->item_table ? hs_table_row(m->item_table, id)
+                                            : (const float *)m->weight.item.data + id * m->config.item_embedding_dim;
+    float *const row = (float *)(uintptr_t)place, was = row[3];
+    row[3] = (float)NAN;
+    expect_refusal(ask(s.cached, &batch, ASK_EMBEDDINGS, &a, &err), HSTU_EFORMAT, &err, words);
+    row[3] = was;
+    assert_int_equal(ask_both(s.cached, s.plain, &batch), 0);
+    assert_true(ask_both(s.cached, s.plain, &batch) > 0);
+    close_served(&s);
+}
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    check_not_finite("HSTU", ": element 0 of the embedding is");
+    check_not_finite("ranking", ": logit 0 of candidate 0");
+}
+
 static void test_statistics_and_dropping(void **state)
 {
     served s;
@@ -605,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_other_kernels),
         cmocka_unit_test(test_computed_positions),
         cmocka_unit_test(test_reuse_of_the_last_call),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_statistics_and_dropping),
         cmocka_unit_test(test_refused_calls),
         cmocka_unit_test(test_files),

@@ -11,13 +11,16 @@ enum { DIM = 16, ITEMS = FIXTURE_ITEMS, WINDOW = 20 };
 /* More users than one forward pass takes, each also alone, and on another number of threads: bit for bit the same. */
 static void test_answers_do_not_depend_on_the_batch(void **state)
 {
-    enum { USERS = 1500, K = 7 };
+    enum { USERS = 1500, K = 30 };
     fixture f, threads;
     requests r;
     hstu_error err;
     static float all[USERS * DIM], again[USERS * DIM], alone[DIM], score[USERS * K], score_alone[K];
     static int64_t item[USERS * K], item_alone[K];
+    hstu_recommend_options seen;
     (void)state;
+    hstu_recommend_options_init(&seen);
+    seen.filter_seen = 1;
     open_fixture(&f, CONFIG(""), 1);
     open_fixture(&threads, CONFIG(""), 3);
     make_requests(&r, USERS, WINDOW);
@@ -25,13 +28,13 @@ static void test_answers_do_not_depend_on_the_batch(void **state)
     assert_ok(hstu_encode(f.session, &r.batch, all, USERS * DIM, &err), &err);
     assert_ok(hstu_encode(threads.session, &r.batch, again, USERS * DIM, &err), &err);
     assert_memory_equal(all, again, sizeof all);
-    assert_ok(hstu_recommend(threads.session, &r.batch, K, NULL, item, score, NULL, &err), &err);
-    for (size_t u = 0; u < USERS; u += 83) {
+    assert_ok(hstu_recommend(threads.session, &r.batch, K, &seen, item, score, NULL, &err), &err);
+    for (size_t u = 0; u < USERS; u += 7) {
         int64_t offset[2];
         const hstu_batch b = one_user(&r, u, offset);
         assert_ok(hstu_encode(f.session, &b, alone, DIM, &err), &err);
         assert_memory_equal(alone, all + u * DIM, sizeof alone);
-        assert_ok(hstu_recommend(f.session, &b, K, NULL, item_alone, score_alone, NULL, &err), &err);
+        assert_ok(hstu_recommend(f.session, &b, K, &seen, item_alone, score_alone, NULL, &err), &err);
         assert_memory_equal(item_alone, item + u * K, sizeof item_alone);
         assert_memory_equal(score_alone, score + u * K, sizeof score_alone);
     }

@@ -384,6 +384,7 @@ static void test_topk(void **state)
     REFUSES(topk, good, x.candidate = outside, "5");
     REFUSES(topk, good, x.n_candidates = 6, "candidates");
     REFUSES(topk, good, x.candidate = NULL; x.first = 4, "first");
+    REFUSES(topk, good, x.candidate = NULL; x.table_rows = x.n_candidates = HS_TOPK_MOST + 1, "to 4294967295, but");
     REFUSES(topk, good, x.seen = unsorted, "ascend");
     REFUSES(topk, good, x.seen = NULL, "seen");
     REFUSES(topk, good, x.seen_offset = NULL, "seen_offset");

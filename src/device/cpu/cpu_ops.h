@@ -255,7 +255,8 @@ typedef void hs_above_fn(uint64_t *mask, const float *x, int64_t n, float t, boo
 
 /* Of the scores x [n, 16] at distance ld, each times norm[j] plus bias[j] (two roundings; NULL: without), kth[q] is one that k of
  * column q reach, or -infinity: the k-th largest of the maxima of HS_KTH_GROUPS groups, of which group g has the items g,
- * g + HS_KTH_GROUPS and so on. 1 <= k <= HS_KTH_GROUPS. NaN counts for nothing. Equal in every instruction set. */
+ * g + HS_KTH_GROUPS and so on. 1 <= k <= HS_KTH_GROUPS. NaN counts for nothing. Equal in every instruction set, but for a
+ * zero's sign. */
 enum { HS_KTH_GROUPS = 32, HS_KTH_LANES = 16 };
 typedef void hs_kth_fn(
     float *kth, const float *x, int64_t ld, const float *norm, const float *bias, int64_t n, int64_t k);

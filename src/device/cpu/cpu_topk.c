@@ -6,6 +6,7 @@
 #include "device/cpu/cpu_int.h"
 #include "device/cpu/cpu_topk_int.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -56,11 +57,14 @@ static void take(const topk_part *p, int64_t query, float *worst, int64_t index,
         *worst = hs_scored_score(best[0]);
 }
 
+/* A number below x; among denormals none of them, which a thread may take for 0. */
 static float next_below(float x)
 {
     int32_t bits;
+    if (x > -FLT_MIN && x <= FLT_MIN)
+        return -FLT_MIN;
     memcpy(&bits, &x, sizeof bits);
-    bits = x > 0.0f ? bits - 1 : x < 0.0f ? bits + 1 : INT32_MIN + 1;
+    bits += x > 0.0f ? -1 : 1;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -72,9 +76,10 @@ static void learn_bounds(const topk_job *job, const topk_part *p)
         const float bound = atomic_load_explicit(&job->bound[p->first + q], memory_order_relaxed);
         if (!(bound > -INFINITY))
             continue;
-        const float floor = next_below(bound), worst = p->room.worst[q];
-        p->room.floor[q] = floor;
-        p->room.worst[q] = worst > floor ? worst : floor;
+        const float below = next_below(bound), worst = p->room.worst[q];
+        if (below > p->room.floor[q])
+            p->room.floor[q] = below;
+        p->room.worst[q] = worst > p->room.floor[q] ? worst : p->room.floor[q];
     }
 }
 
@@ -115,7 +120,7 @@ static void place_targets(const topk_room *room, int64_t first, int64_t n, int64
 
 /* Scores of n items with a block, from item `at` of the tile on: those that may be kept, and those in front of targets. */
 static void use_items(
-    const topk_job *job, const topk_part *p, float *x, int64_t ld, int64_t first, int64_t id_at, int64_t at, int64_t n)
+    const topk_job *job, const topk_part *p, float *x, int64_t ld, int64_t first, int64_t begin, int64_t at, int64_t n)
 {
     const topk_room *room = &p->room;
     const hs_score_filter f = {.score = x + at * ld,
@@ -136,12 +141,13 @@ static void use_items(
         for (; hits; hits &= hits - 1) {
             const int64_t bit = __builtin_ctzll(hits), q = first + bit % 16, item = at + j + bit / 16;
             if (q < p->n)
-                take(p, q, &room->worst[q], id_at + item, x[item * ld + bit % 16]);
+                take(p, q, &room->worst[q], begin + item, x[item * ld + bit % 16]);
         }
     }
 }
 
 /* Bounds for queries of a block that want every score, from a tile's: few of these then go through the heap. */
+_Static_assert((int)HS_KTH_LANES == (int)HS_SCORE_BLOCK, "");
 static void find_bounds(const topk_job *job, const topk_part *p, const float *x, int64_t ld, int64_t first, int64_t n)
 {
     const topk_room *room = &p->room;

@@ -8,9 +8,7 @@
 
 typedef uint64_t hs_scored; /* the larger comes first in the order of top-k */
 
-#define HS_SCORED_MOST UINT32_MAX /* candidates */
-
-/* score is no NaN; -0 becomes 0. index < HS_SCORED_MOST. */
+/* score is no NaN; -0 becomes 0. index < HS_TOPK_MOST. */
 static inline hs_scored hs_scored_of(float score, int64_t index)
 {
     uint32_t bits;

@@ -4,7 +4,6 @@
 #include "device/cpu/cpu_int.h"
 #include "device/cpu/cpu_topk_int.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdatomic.h>
 
@@ -185,9 +184,6 @@ hstu_status hs_cpu_topk(hs_device *dev, const hs_topk_args *a, hstu_error *err)
         .k = hs_min_i64(a->k, a->n_candidates)};
     if (a->query.rows == 0)
         return HSTU_OK;
-    if (a->n_candidates > HS_SCORED_MOST)
-        return hs_fail(err, HSTU_EINVAL, 0, "op topk: %" PRId64 " candidates, expected at most %" PRIu32,
-            a->n_candidates, HS_SCORED_MOST);
     choose_kernels(&job);
     share_out(&job, cpu->base.n_threads);
     HS_TRY(plan_memory(cpu, &job, err));

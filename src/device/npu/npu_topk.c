@@ -160,7 +160,7 @@ static bool take_column(const npu_search *s, const hs_topk_args *a, int64_t quer
         if (found == a->k || has_seen(a, query, id))
             continue;
         a->item[query * a->k + found] = id;
-        a->score[query * a->k + found++] = s->score[at];
+        a->score[query * a->k + found++] = s->score[at] + 0.0f; /* -0 is given as 0 */
     }
     for (; found < a->k; found++) {
         a->item[query * a->k + found] = -1;
@@ -190,12 +190,24 @@ static hstu_status run_queries(
     return HSTU_OK;
 }
 
+/* The different items that a query has seen: some stand in its list several times. */
+static int64_t count_seen(const hs_topk_args *a, int64_t query)
+{
+    const int64_t begin = a->seen_offset[query];
+    int64_t n = 0;
+    for (int64_t i = begin; i < a->seen_offset[query + 1]; i++)
+        n += i == begin || a->seen[i] != a->seen[i - 1];
+    return n;
+}
+
 /* The search that answers a call, places 0 when the CPU must. */
 static npu_search plan_search(const hs_npu *npu, const hs_topk_args *a)
 {
     int64_t seen = 0;
-    for (int64_t q = 0; a->seen_offset && q < a->query.rows; q++)
-        seen = a->seen_offset[q + 1] - a->seen_offset[q] > seen ? a->seen_offset[q + 1] - a->seen_offset[q] : seen;
+    for (int64_t q = 0; a->seen_offset && q < a->query.rows; q++) {
+        const int64_t n = count_seen(a, q);
+        seen = n > seen ? n : seen;
+    }
     npu_search s = {.table = a->table,
         .inv_norm = a->inv_norm,
         .bias = a->bias,

@@ -106,7 +106,7 @@ static __attribute__((noinline)) void copied_step(
     const __m512i low = _mm512_set1_epi32(0xffff);
     for (int64_t v = 0; v * TILE < n; v++) {
         const __mmask16 there = (__mmask16)(n - v * TILE < TILE ? (1u << (n - v * TILE)) - 1 : 0xffff);
-        const char *from = b + v * panel;
+        const char *from = b + v * panel; /* behind the last pair nothing is read */
         HS_UNROLL
         for (int64_t t = 0; t < PAIRS; t++, from += 2 * t < k ? ldb : 0)
             _mm512_store_si512(right[v][t], _mm512_maskz_loadu_epi32(2 * t < k ? there : 0, from));
