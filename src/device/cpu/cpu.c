@@ -102,7 +102,7 @@ hstu_status hs_cpu_scratch(hs_cpu *cpu, hs_cpu_space *out, size_t shared, size_t
         cpu->scratch_bytes = bytes;
     }
     cpu->own_bytes = each;
-    *out = (hs_cpu_space){.own = cpu->scratch, .each = each, .shared = cpu->scratch + own};
+    *out = (hs_cpu_space){.own = cpu->scratch, .each = each, .shared = cpu->scratch ? cpu->scratch + own : NULL};
     return HSTU_OK;
 }
 
