@@ -1,10 +1,11 @@
 #!/bin/sh
 # Runs the demo and checks what a person sees: standard output is one JSON object with two reports; each model alone gives its
 # report and a file per user, and a replay its report. The retrieval report's hit rate is that of ranks.csv.
-# usage: demo.sh TREE BUILD_FOLDER
+# usage: demo.sh TREE BUILD_FOLDER STEPS    the replay's
 set -eu
 tree=$1
 build=$2
+steps=$3
 mkdir -p "$build/demo"
 export HSTU_BUILD="$build"
 
@@ -45,9 +46,9 @@ expect retrieval vocab_size "$(gzip -dc "$tree"/examples/data/kuairand-pure-samp
 object "$build/demo/ranking.json"
 expect ranking requests 674
 
-"$tree/scripts/demo" replay --steps 2000 --kv_cache --verify_cache 100 >"$build/demo/replay.json"
+"$tree/scripts/demo" replay --steps "$steps" --kv_cache --verify_cache 100 >"$build/demo/replay.json"
 object "$build/demo/replay.json"
-expect replay num_batches 2000
+expect replay num_batches "$steps"
 expect replay differences 0
 
 rate=$(awk -F , 'NR > 1 {n++; hit += $3 <= 10} END {printf "%.6f", hit / n}' \

@@ -165,7 +165,7 @@ static void test_random(void **state)
     FOR_EACH_ISA(isa)
     {
         uint64_t random = 11;
-        for (int i = 0; i < (hs_cpu_kernels_at(isa)->pairs ? 16 : 3); i++) {
+        for (int i = 0; i < (!hs_cpu_kernels_at(isa)->pairs ? 3 : TEST_SANITIZED ? 8 : 16); i++) {
             store_case c = random_case(&random);
             check_case(isa, &c);
         }
