@@ -146,8 +146,9 @@ static void use_items(
     }
 }
 
-/* Bounds for queries of a block that want every score, from a tile's: few of these then go through the heap. */
 _Static_assert((int)HS_KTH_LANES == (int)HS_SCORE_BLOCK, "");
+
+/* Bounds for queries of a block that want every score, from a tile's: few of these then go through the heap. */
 static void find_bounds(const topk_job *job, const topk_part *p, const float *x, int64_t ld, int64_t first, int64_t n)
 {
     const topk_room *room = &p->room;
