@@ -1,5 +1,5 @@
-/* Weights of attention and a product that is made beside them: the same bits as one after the other, whatever their sizes, and nothing
- * else is read or written. */
+/* Weights of attention and a product that is made beside them: the same bits as one after the other, whatever their sizes and hints, and
+ * nothing else is read or written. */
 #define _DEFAULT_SOURCE
 #include "guarded_test.h"
 
@@ -112,6 +112,11 @@ static void check(int isa, const sizes *s, bool with_bias, bool accumulate, bool
     pairs->gemm(&c.product);
     c.product.c = sums_together;
     c.product.again = c.w.scores.again = again;
+    hs_gemm keys = c.w.scores, values = c.product;
+    keys.n -= keys.n / 3;
+    values.k -= values.k / 3;
+    c.w.scores.next = again ? NULL : &keys;
+    c.product.next = again ? NULL : &values;
     c.w.out = together;
     c.w.beside = &c.product;
     pairs->weights(&c.w);

@@ -510,7 +510,8 @@ static void linear_case(int isa, const int64_t *size, hs_activation act, bool wi
             part.residual = with_residual ? part.out : NULL;
             part.w += col / HS_PANEL * l.panel;
             part.bias = with_bias ? l.bias + col : NULL;
-            part.again = col > 0;
+            part.again = col > 32;
+            part.n_behind = c.n - col - part.n;
             pairs->linear(&part);
         }
     }

@@ -172,6 +172,7 @@ static void linear_whole(const linear_job *job, const hs_linear_args *a, const h
         .k = a->w->in,
         .n = at->cols,
         .act = a->act,
+        .n_behind = a->out.cols - at->col - at->cols,
         .again = job->last[worker].columns == w,
         .claim = claim_of(a, at)};
     job->kernels->pairs->linear(&l);

@@ -46,7 +46,8 @@ typedef struct hs_gemm {
     int64_t ldc, lda, ldb, panel;
     int64_t rows, k, n;
     bool accumulate;
-    bool again; /* the right side was read a moment ago: a hint */
+    bool again;                 /* the right side was read a moment ago: a hint */
+    const struct hs_gemm *next; /* a right side like this one, in pages or not, that is read next; or NULL: a hint */
 } hs_gemm;
 typedef void hs_gemm_fn(const hs_gemm *g);
 
@@ -152,6 +153,7 @@ typedef struct hs_pair_linear {
     int64_t ldo, ldx, ldr, lds, panel;
     int64_t rows, k, n;
     hs_activation act;
+    int64_t n_behind;    /* columns of the weight that follow these, and are likely to be read next: a hint */
     bool again;          /* the thread read these columns of the weight a moment ago: a hint */
     hs_claim_plan claim; /* a hint; its cols are HS_PAIR_STEP, or less: then some lines are not asked for */
 } hs_pair_linear;

@@ -31,6 +31,7 @@ typedef struct pair_job {
  * make_due. */
 typedef struct values_due {
     hs_gemm product;
+    hs_gemm next; /* of the product */
     bool there;
     float *add_to; /* its sums are added to these, or NULL */
 } values_due;
@@ -87,6 +88,23 @@ static void make_due(const pair_job *job, pair_space *space)
     settle(job, &space->due);
 }
 
+/* Keys and values that lie a segment behind the tokens at .. end - 1, whose keys are `here`: this task reads them next, or the one that
+ * its thread is likely to take. They stay empty where there are none. */
+static void set_next(const pair_job *job, const hs_row_run *run, int64_t head, int64_t at, int64_t end,
+    const hs_gemm *here, hs_gemm *keys, hs_gemm *values)
+{
+    const hs_attn_job *attn = &job->attn;
+    const int64_t sees = hs_min_i64(hs_attn_run_sees(attn, run), attn->history[run->user]), next = at + SEGMENT;
+    hs_gemm k = {.n = 0};
+    if (next >= sees)
+        return;
+    hs_attn_keys(attn, run->user, head, next, hs_min_i64(sees, end + SEGMENT), &k);
+    if (!here->b != !k.b)
+        return; /* one of them lies in several pages, the other does not */
+    *keys = k;
+    hs_attn_values(attn, run->user, head, next, hs_min_i64(sees, end + SEGMENT), values);
+}
+
 /* Rows row .. row + rows - 1 of the run against tokens key .. end - 1 of one segment: their sums will be in `sums` [rows, dv], or
  * with `adds` added to them. */
 static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row, int64_t rows, int64_t key,
@@ -110,14 +128,19 @@ static void tile_segment(const pair_job *job, const hs_row_run *run, int64_t row
         w.n_first = seen_first - at;
         w.claim = (char *)sums;
         w.claim_lines = job->n_slices > 1 && at == key ? rows * s->dv * (int64_t)sizeof *sums / HS_LINE : 0;
+        hs_gemm next_keys = {.n = 0}, next_values = {.n = 0};
+        if (!again)
+            set_next(job, run, head, at, next, &w.scores, &next_keys, &next_values);
+        w.scores.next = &next_keys;
         make_weights(job, &w, space);
-        space->due = (values_due){.there = true, .add_to = adds && next == end ? sums : NULL};
+        space->due = (values_due){.there = true, .add_to = adds && next == end ? sums : NULL, .next = next_values};
         space->due.product = (hs_gemm){.c = adds ? space->tile : sums,
             .ldc = s->dv,
             .left = w.out,
             .lda = job->weights_ld,
             .rows = rows,
             .again = again,
+            .next = &space->due.next,
             .accumulate = at > key};
         hs_attn_values(attn, run->user, head, at, next, &space->due.product);
     }
