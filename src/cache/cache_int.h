@@ -38,7 +38,7 @@ typedef struct hs_cache_entry {
 struct hs_cache {
     hs_cache_shape shape;
     size_t token_bytes; /* of a token's words */
-    size_t slot_bytes;  /* page_bytes, then the words of page_tokens tokens */
+    size_t slot_bytes;  /* page_bytes, the words of page_tokens tokens, and a gap */
     uint64_t budget_bytes, seed;
     void *memory;
     size_t memory_bytes;

@@ -9,6 +9,10 @@
 
 enum { ALIGNMENT = 64, PAGE_STEP = 32, MEMORY_STEP = 4096 };
 
+/* Pages from SPREAD_LEAST bytes on stand an odd multiple of SPREAD apart. Attention reads the same part of many pages, and a line's place in
+ * the processor's second cache is its address modulo 128 KB or so: that far apart, or a multiple, they would drive each other out. */
+enum { SPREAD = 8 << 10, SPREAD_LEAST = 128 << 10 };
+
 static hstu_status check_shape(const hs_cache_shape *s, hstu_error *err)
 {
     if (s->page_tokens < PAGE_STEP || s->page_tokens > HS_CACHE_PAGE_TOKENS_MOST || s->page_tokens % PAGE_STEP != 0)
@@ -31,6 +35,12 @@ static hstu_status check_shape(const hs_cache_shape *s, hstu_error *err)
 static size_t round_up(size_t bytes)
 {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static size_t slot_bytes(const hs_cache_shape *shape, size_t token_bytes)
+{
+    const size_t bytes = shape->page_bytes + (size_t)shape->page_tokens * token_bytes;
+    return bytes < SPREAD_LEAST ? bytes : ((bytes + SPREAD - 1) / SPREAD | 1) * SPREAD;
 }
 
 /* Gives each array its place in c->memory, for n_pages pages; returns the bytes of all. */
@@ -100,7 +110,7 @@ hstu_status hs_cache_open(hs_cache **out, const hs_cache_shape *shape, uint64_t 
         return hs_fail_nomem(err, sizeof *c, "a cache");
     c->shape = *shape;
     c->token_bytes = token_bytes;
-    c->slot_bytes = shape->page_bytes + (size_t)shape->page_tokens * token_bytes;
+    c->slot_bytes = slot_bytes(shape, token_bytes);
     c->budget_bytes = budget_bytes;
     c->seed = hs_system_seed();
     hstu_status status = HSTU_OK;

@@ -162,6 +162,26 @@ static void test_a_million_users_fit(void **state)
     hs_cache_close(cache);
 }
 
+/* Large pages stand an odd multiple of 8 KB apart, at the cost of less than 16 KB each; smaller ones close together. */
+static void test_large_pages_lie_spread(void **state)
+{
+    static const size_t all[] = {64 << 10, (128 << 10) - 576, (128 << 10) - 512, 256 << 10, (264 << 10) - 512, 3 << 20};
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        hs_cache_shape shape = support_shape;
+        shape.page_bytes = all[i];
+        hs_cache *cache = NULL;
+        assert_int_equal(hs_cache_open(&cache, &shape, 8 << 20, NULL), HSTU_OK);
+        const size_t used = all[i] + 32 * WORDS * sizeof(int64_t);
+        const size_t apart = (size_t)(hs_cache_page(cache, 1) - hs_cache_page(cache, 0));
+        if (used < 128 << 10)
+            assert_int_equal(apart, used);
+        else
+            assert_true(apart % (16 << 10) == 8 << 10 && apart >= used && apart < used + (16 << 10));
+        hs_cache_close(cache);
+    }
+}
+
 static void test_a_user_comes_back(void **state)
 {
     (void)state;
@@ -433,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_open_refuses_shapes),
         cmocka_unit_test(test_open_tells_what_a_page_needs),
         cmocka_unit_test(test_a_million_users_fit),
+        cmocka_unit_test(test_large_pages_lie_spread),
         cmocka_unit_test(test_a_user_comes_back),
         cmocka_unit_test(test_a_changed_word_ends_what_is_reused),
         cmocka_unit_test(test_a_changed_head_ends_all),
