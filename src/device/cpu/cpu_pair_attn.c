@@ -317,7 +317,8 @@ static void set_rows(pair_job *job, int64_t chunk)
 }
 
 /* Rows, heads and segments of a task, so that there are enough for the threads. Segments are shared out where rows are few beside
- * their tokens, for then fewer rows a task would read the same keys and values again. */
+ * their tokens, for then fewer rows a task would read the same keys and values again; but not where each thread gets as many heads: their
+ * segments nobody needs to add up afterwards. */
 static void cut(pair_job *job, int64_t n_threads)
 {
     const hs_attn_job *attn = &job->attn;
@@ -325,12 +326,15 @@ static void cut(pair_job *job, int64_t n_threads)
     const bool alone = n_threads == 1 || hs_attn_alone(attn);
     const int64_t longest = hs_attn_longest(attn);
     set_rows(job, CHUNK);
+    const int64_t n_tasks = job->n_runs * n_heads;
     job->n_segments = hs_ceil_div_i64(longest, SEGMENT);
-    const bool few =
-        !alone && job->n_runs * n_heads < enough && attn->q.rows * FEW_ROWS <= longest && job->n_segments > 1;
-    job->n_slices = few ? job->n_segments : 1;
+    job->n_slices = 1;
     job->task_heads = 1;
     job->together = 1;
+    const bool few = !alone && n_tasks < enough && attn->q.rows * FEW_ROWS <= longest && job->n_segments > 1;
+    if (few && n_heads % n_threads == 0 && n_tasks >= 2 * n_threads)
+        return;
+    job->n_slices = few ? job->n_segments : 1;
     while (!alone && job->n_runs * n_heads * job->n_slices < enough && job->chunk > (few ? SLICE_ROWS : HS_PAIR_TILE))
         set_rows(job, job->chunk - HS_PAIR_TILE);
     if (few)
