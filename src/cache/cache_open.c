@@ -10,7 +10,8 @@
 enum { ALIGNMENT = 64, PAGE_STEP = 32, MEMORY_STEP = 4096 };
 
 /* Pages from SPREAD_LEAST bytes on stand an odd multiple of SPREAD apart. Attention reads the same part of many pages, and a line's place in
- * the processor's second cache is its address modulo 128 KB or so: that far apart, or a multiple, they would drive each other out. */
+ * the processor's second cache is its address modulo 128 KB or so: that far apart, or a multiple, they would drive each other out. A gap takes
+ * less than 16 KB; pages that are smaller fit into that cache one beside the other. */
 enum { SPREAD = 8 << 10, SPREAD_LEAST = 128 << 10 };
 
 static hstu_status check_shape(const hs_cache_shape *s, hstu_error *err)

@@ -99,7 +99,7 @@ typedef struct hs_cache_stats {
     uint64_t n_cached_tokens;       /* now: rows that are kept, with those of dropped users that requests hold */
     uint64_t n_unused_rows;         /* now: rows of pages in use that no token fills */
     uint64_t page_bytes;            /* keys and values of a page */
-    uint64_t bookkeeping_bytes;     /* words, entries, stamps, look-up, of the cache; beside n_pages * page_bytes */
+    uint64_t bookkeeping_bytes; /* words, gaps, entries, stamps, look-up, of the cache; beside n_pages * page_bytes */
     uint64_t budget_bytes;
 } hs_cache_stats;
 void hs_cache_get_stats(const hs_cache *cache, hs_cache_stats *stats);

@@ -28,6 +28,19 @@ static void case_user(shape_case *c, int64_t b, bool few, uint64_t *seed)
     c->own_v[b] = bf16_mat_new(c->n_candidates[b], c->n_heads * c->dv, c->n_heads * c->dv, FILL_SIGNED, 8);
 }
 
+/* k and v of all users, and what a bias is made of. */
+static void case_fill(shape_case *c, uint64_t seed)
+{
+    c->k = bf16_mat_new(c->at[c->n_users], c->n_heads * c->dqk, c->n_heads * c->dqk, FILL_SIGNED, 3);
+    c->v = bf16_mat_new(c->at[c->n_users], c->n_heads * c->dv, c->n_heads * c->dv, FILL_SIGNED, 4);
+    c->position = mat_new(1, 2 * TOKENS_MOST - 1, 2 * TOKENS_MOST - 1, FILL_SIGNED, 5);
+    c->time = mat_new(1, 129, 129, FILL_SIGNED, 6);
+    c->bucket = hs_alloc((size_t)ROWS_MOST * TOKENS_MOST, 1);
+    assert_non_null(c->bucket);
+    for (int64_t i = 0; i < ROWS_MOST * TOKENS_MOST; i++)
+        c->bucket[i] = (uint8_t)random_below(&seed, 129);
+}
+
 static void case_new(shape_case *c, uint64_t seed)
 {
     const int64_t kind = random_below(&seed, 3);
@@ -43,14 +56,24 @@ static void case_new(shape_case *c, uint64_t seed)
         c->dqk = c->dv = 32 * (1 + random_below(&seed, 4));
     for (int64_t b = 0; b < c->n_users; b++)
         case_user(c, b, few, &seed);
-    c->k = bf16_mat_new(c->at[c->n_users], c->n_heads * c->dqk, c->n_heads * c->dqk, FILL_SIGNED, 3);
-    c->v = bf16_mat_new(c->at[c->n_users], c->n_heads * c->dv, c->n_heads * c->dv, FILL_SIGNED, 4);
-    c->position = mat_new(1, 2 * TOKENS_MOST - 1, 2 * TOKENS_MOST - 1, FILL_SIGNED, 5);
-    c->time = mat_new(1, 129, 129, FILL_SIGNED, 6);
-    c->bucket = hs_alloc((size_t)ROWS_MOST * TOKENS_MOST, 1);
-    assert_non_null(c->bucket);
-    for (int64_t i = 0; i < ROWS_MOST * TOKENS_MOST; i++)
-        c->bucket[i] = (uint8_t)random_below(&seed, 129);
+    case_fill(c, seed);
+}
+
+/* Users of the longest histories, each with a few of their rows: two threads get two heads each. */
+static void few_rows_new(shape_case *c, int64_t n_users, bool with_bias)
+{
+    *c = (shape_case){
+        .n_users = n_users, .n_heads = 4, .dqk = 64, .dv = 128, .bf16 = true, .stored = true, .with_bias = with_bias};
+    for (int64_t b = 0; b < n_users; b++) {
+        c->history[b] = TOKENS_MOST - 37 * b;
+        c->rows[b] = 14 + b;
+        c->n_candidates[b] = with_bias ? 0 : 5;
+        c->at[b + 1] = c->at[b] + c->history[b];
+        c->q[b] = bf16_mat_new(c->rows[b] + c->n_candidates[b], 4 * c->dqk, 4 * c->dqk, FILL_SIGNED, 21 + (uint64_t)b);
+        c->own_k[b] = bf16_mat_new(c->n_candidates[b], 4 * c->dqk, 4 * c->dqk, FILL_SIGNED, 31 + (uint64_t)b);
+        c->own_v[b] = bf16_mat_new(c->n_candidates[b], 4 * c->dv, 4 * c->dv, FILL_SIGNED, 41 + (uint64_t)b);
+    }
+    case_fill(c, 51);
 }
 
 static void case_free(shape_case *c)
@@ -182,8 +205,22 @@ static void test_shapes(void **state)
     }
 }
 
+static void test_few_rows(void **state)
+{
+    (void)state;
+    FOR_EACH_ISA(isa)
+    {
+        for (int kind = 0; isa > 0 && kind < 4; kind++) {
+            shape_case c;
+            few_rows_new(&c, kind & 1 ? 3 : 1, kind & 2);
+            check_case(&c, isa);
+            case_free(&c);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_few_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

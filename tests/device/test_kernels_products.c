@@ -165,6 +165,25 @@ static void check(int isa, const product_case *c, const char *what)
     }
 }
 
+/* The same with a hint: of all pages but the last one, whose list ends where they do. */
+static void product_with_hint(int isa, product_case *c)
+{
+    hs_gemm next = c->g;
+    guarded memory;
+    const size_t n = (size_t)(c->n_pages - 1);
+    char **page = guarded_new(&memory, (n + 1) * sizeof *page);
+    next.page = memcpy(page + 1, c->page, n * sizeof *page);
+    if (c->layout == KEY_PAGES)
+        next.n = hs_min_i64(next.n, (int64_t)n * next.page_n);
+    else
+        next.k = hs_min_i64(next.k, (int64_t)n * next.page_k);
+    c->g.next = &next;
+    run(isa, &c->g);
+    c->g.next = NULL;
+    check(isa, c, "product with a hint");
+    guarded_free(&memory);
+}
+
 /* The sum at once, and cut in two: the same chain. */
 static void product(int isa, const int64_t *size, layout where, int kind)
 {
@@ -172,6 +191,8 @@ static void product(int isa, const int64_t *size, layout where, int kind)
     case_new(&c, isa, size, where, kind);
     run(isa, &c.g);
     check(isa, &c, "product");
+    if (c.n_pages > 0)
+        product_with_hint(isa, &c);
     const int64_t first = c.k / 64 * 32;
     if (first > 0 && where != VALUE_PAGES && where != KEY_PAGES) {
         hs_gemm half = c.g;
@@ -501,16 +522,17 @@ static void linear_case(int isa, const int64_t *size, hs_activation act, bool wi
     const hs_pair_kernels *pairs = enter(isa);
     pairs->linear(&l);
     for (int64_t row = 0, rows = HS_PAIR_ROWS; row < c.rows; row += rows, rows *= 2) {
-        for (int64_t col = 0; col < c.n; col += 32) {
+        const int64_t most = rows == HS_PAIR_ROWS ? 64 : 32;
+        for (int64_t col = 0; col < c.n; col += most) {
             hs_pair_linear part = l;
             part.rows = c.rows - row < rows ? c.rows - row : rows;
-            part.n = c.n - col < 32 ? c.n - col : 32;
+            part.n = c.n - col < most ? c.n - col : most;
             part.x += row * l.ldx;
             part.out = cut + row * ld + col;
             part.residual = with_residual ? part.out : NULL;
             part.w += col / HS_PANEL * l.panel;
             part.bias = with_bias ? l.bias + col : NULL;
-            part.again = col > 32;
+            part.again = col > most;
             part.n_behind = c.n - col - part.n;
             pairs->linear(&part);
         }

@@ -34,6 +34,8 @@ static inline int64_t hs_ceil_div_i64(int64_t a, int64_t b)
  * c holds; a zero is stored as +0, so that terms of 0 * b behind a sum leave no trace. The bits depend neither on the
  * tile that an element falls into, nor on pages, nor on the instruction set, and a sum over t may be cut anywhere.
  * Reads b(t, o) for o < n only, writes c[0 .. rows - 1, 0 .. n - 1] only. c overlaps nothing.
+ *   `next` tells the right side that is read next: in pages if this one is, with the same ldb, page_k and page_n; its b or page, skip,
+ * panel, k and n count. Its list of pages may be read, its words are not.
  * Check: |err| <= k * FLT_EPSILON / 2 * sum |a b| (the rounding of one chain), and bitwise against the reference. */
 typedef struct hs_gemm {
     float *c;
@@ -47,7 +49,7 @@ typedef struct hs_gemm {
     int64_t rows, k, n;
     bool accumulate;
     bool again;                 /* the right side was read a moment ago: a hint */
-    const struct hs_gemm *next; /* a right side like this one, in pages or not, that is read next; or NULL: a hint */
+    const struct hs_gemm *next; /* or NULL; a hint */
 } hs_gemm;
 typedef void hs_gemm_fn(const hs_gemm *g);
 
@@ -161,7 +163,7 @@ typedef struct hs_pair_linear {
 /* Weights of attention: of scores->rows <= HS_PAIR_TILE rows for scores->n tokens, whose keys are the right side of `scores`,
  *   out[r, j] = silu(alpha * sum + bias[r, j])
  * rounded, in the columns that row r sees, the first min(n, n_first + r); 0 in the others up to a multiple of HS_PAIR_STEP.
- * scores: left, lda, right side, rows, k, n; the keys of the last HS_PANEL tokens are readable whatever they hold. Where
+ * scores: left, lda, right side, rows, k, n, and hints; the keys of the last HS_PANEL tokens are readable whatever they hold. Where
  * they lie in pages, page_n is a multiple of HS_PAIR_STEP. Precision as in hs_pair_linear.
  *   `beside` is another product of at most HS_PAIR_TILE rows, or NULL: it is carried out as gemm does, at the same time. It may read
  * weights of an earlier call. */
@@ -203,6 +205,8 @@ typedef struct hs_pair_kernels {
     void (*linear)(const hs_pair_linear *l);
     void (*weights)(const hs_pair_weights *w);
     void (*own)(const hs_pair_own *o);
+    /* Neighbours on the same core change its speed by a tenth, not by a multiple: threads may be given their work in few pieces. */
+    bool steady;
     /* A thread enters before it calls gemm, linear or weights, and leaves behind them; each may be NULL. */
     void (*enter)(void), (*leave)(void);
 } hs_pair_kernels;

@@ -1,7 +1,7 @@
 /* SiLU attention over bfloat16 values, where the instruction set multiplies pairs of them. The tokens are cut into segments at
  * fixed positions; of a row and head, each segment's sum begins at 0, and the sums are added in ascending order. So they may be
  * computed by several threads: a task is one head (under a bias all heads, which share its rows) of a run of one user's rows, and all
- * segments or, where rows are few, one. */
+ * segments or, where these are shared out, one. */
 #include "base/error.h"
 #include "device/cpu/cpu_attn.h"
 
@@ -13,7 +13,8 @@ enum {
     JOINED = 16,          /* rows of a task that adds up segments */
     TASKS_PER_THREAD = 8, /* enough: one may be four times as slow as another (bench/LOG.md) */
     SLICE_ROWS = 64,      /* of a task of one segment, at least: fewer would read keys and values for too little */
-    FEW_ROWS = 8          /* tokens, at least, for each row: few rows */
+    FEW_ROWS = 8,         /* tokens, at least, for each row: few rows */
+    HEAD_TASKS = 2        /* of a thread, at least, that has heads of its own: one that is late can still be helped */
 };
 
 typedef struct pair_job {
@@ -31,7 +32,7 @@ typedef struct pair_job {
  * make_due. */
 typedef struct values_due {
     hs_gemm product;
-    hs_gemm next; /* of the product */
+    hs_gemm next; /* where the product's hint points to: not to be copied while that is due */
     bool there;
     float *add_to; /* its sums are added to these, or NULL */
 } values_due;
@@ -317,8 +318,8 @@ static void set_rows(pair_job *job, int64_t chunk)
 }
 
 /* Rows, heads and segments of a task, so that there are enough for the threads. Segments are shared out where rows are few beside
- * their tokens, for then fewer rows a task would read the same keys and values again; but not where each thread gets as many heads: their
- * segments nobody needs to add up afterwards. */
+ * their tokens, for then fewer rows a task would read the same keys and values again; but not where heads divide among the threads: then
+ * nobody has to add up segments. */
 static void cut(pair_job *job, int64_t n_threads)
 {
     const hs_attn_job *attn = &job->attn;
@@ -332,7 +333,7 @@ static void cut(pair_job *job, int64_t n_threads)
     job->task_heads = 1;
     job->together = 1;
     const bool few = !alone && n_tasks < enough && attn->q.rows * FEW_ROWS <= longest && job->n_segments > 1;
-    if (few && n_heads % n_threads == 0 && n_tasks >= 2 * n_threads)
+    if (few && attn->pairs->steady && n_heads % n_threads == 0 && n_tasks >= HEAD_TASKS * n_threads)
         return;
     job->n_slices = few ? job->n_segments : 1;
     while (!alone && job->n_runs * n_heads * job->n_slices < enough && job->chunk > (few ? SLICE_ROWS : HS_PAIR_TILE))

@@ -53,20 +53,37 @@ typedef struct turn {
     int64_t at, of;
 } turn;
 
+/* What is read next of the right side: panels, and values of k from b on; NULL: nothing. */
+typedef struct asked {
+    const float *b;
+    int64_t panels, k;
+} asked;
+
+HS_INLINE asked asked_of(const hs_gemm *g, const hs_gemm_columns *cols, int64_t page, turn share)
+{
+    const hs_gemm *next = g->next;
+    const int64_t first = page * cols->page_k;
+    if (share.at >= VECTORS || !next || cols->col >= next->n || first >= next->k)
+        return (asked){.b = NULL};
+    return (asked){.b = hs_gemm_words(next, cols, page),
+        .panels = hs_min_i64(VECTORS, hs_ceil_div_i64(next->n - cols->col, HS_PANEL)),
+        .k = next->k - first};
+}
+
 /* Steps of all VECTORS. What is read next comes from beyond L2, and the prefetchers do not know it: it is asked for meanwhile, a few
  * lines at a time. */
 HS_INLINE void steps_asking(__m512 sum[ROWS][VECTORS], const hs_gemm *g, const uint16_t *a, const float *b, int64_t k,
-    const float *next, turn share, const int R)
+    const asked *next, turn share, const int R)
 {
     enum { ASKED = 16 };
     const int64_t ldb = g->ldb, panel = g->next->panel;
     for (int64_t t = 0; t < k; t += ASKED) {
-        const int64_t n = hs_min_i64(ASKED, k - t), at = t / 2 * ldb;
-        for (int64_t p = share.at; p < VECTORS; p += share.of) {
-            for (int64_t i = 0; i < n / 2; i++)
-                _mm_prefetch((const char *)(next + p * panel + at + i * ldb), _MM_HINT_T1);
+        const int64_t n = hs_min_i64(ASKED, k - t), end = hs_min_i64(t + n, next->k);
+        for (int64_t p = share.at; p < next->panels; p += share.of) {
+            for (int64_t i = t; i < end; i += 2)
+                _mm_prefetch((const char *)(next->b + p * panel + i / 2 * ldb), _MM_HINT_T1);
         }
-        steps(sum, g, a + t, b + at, n, 0xffff, R, VECTORS);
+        steps(sum, g, a + t, b + t / 2 * ldb, n, 0xffff, R, VECTORS);
     }
 }
 
@@ -84,13 +101,13 @@ HS_INLINE void tile(
             sum[r][v] = g->accumulate ? _mm512_maskz_loadu_ps(m, c + r * g->ldc + v * HS_PANEL) : _mm512_setzero_ps();
         }
     }
-    const hs_gemm *next = share.at < VECTORS && g->next && cols->col < g->next->n ? g->next : NULL;
     for (int64_t left = g->k, page = 0; left > 0; left -= cols->page_k, page++) {
         const int64_t k = hs_min_i64(left, cols->page_k);
         const uint16_t *a = g->left + row * g->lda + page * cols->page_k;
         const float *b = hs_gemm_words(g, cols, page);
-        if (V == VECTORS && mask == 0xffff && next && page * cols->page_k < next->k)
-            steps_asking(sum, g, a, b, k, hs_gemm_words(next, cols, page), share, R);
+        const asked next = asked_of(g, cols, page, share);
+        if (V == VECTORS && mask == 0xffff && next.b)
+            steps_asking(sum, g, a, b, k, &next, share, R);
         else
             steps(sum, g, a, b, k, mask, R, V);
     }
@@ -195,7 +212,7 @@ static void weights(const hs_pair_weights *w)
 {
     alignas(64) float sum[ROWS][COLS];
     const hs_gemm *all = &w->scores, *behind = all->next;
-    hs_gemm g = *all, next = {.k = all->k, .n = COLS};
+    hs_gemm g = *all, next = {.k = all->k};
     g.c = sum[0];
     g.ldc = COLS;
     const hs_gemm_columns first = {.page_k = all->k};
@@ -209,6 +226,7 @@ static void weights(const hs_pair_weights *w)
         if (more) {
             next.b = hs_gemm_words(behind, &at, 0);
             next.panel = behind->panel;
+            next.n = behind->n - at.col;
         }
         for (int64_t row = 0; row < all->rows; row += ROWS) {
             g.left = all->left + row * all->lda;
@@ -228,4 +246,5 @@ const hs_pair_kernels hs_pairs_avx512bf16 = {.narrow = hs_narrow_avx512bf16,
     .gemm = gemm,
     .linear = linear,
     .weights = weights,
-    .own = hs_own_avx512bf16};
+    .own = hs_own_avx512bf16,
+    .steady = true};
