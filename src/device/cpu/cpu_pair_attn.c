@@ -318,8 +318,8 @@ static void set_rows(pair_job *job, int64_t chunk)
 }
 
 /* Rows, heads and segments of a task, so that there are enough for the threads. Segments are shared out where rows are few beside
- * their tokens, for then fewer rows a task would read the same keys and values again; but not where heads divide among the threads: then
- * nobody has to add up segments. */
+ * their tokens, for then fewer rows a task would read the same keys and values again; but not where heads divide among threads of steady
+ * speed: then nobody has to add up segments. */
 static void cut(pair_job *job, int64_t n_threads)
 {
     const hs_attn_job *attn = &job->attn;
