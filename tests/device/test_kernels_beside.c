@@ -16,7 +16,7 @@ typedef struct beside_case {
     float *bias;
     hs_pair_weights w;
     hs_gemm product;
-    guarded memory[9];
+    guarded memory[10];
     int n_memory;
 } beside_case;
 
@@ -114,7 +114,10 @@ static void check(int isa, const sizes *s, bool with_bias, bool accumulate, bool
     c.product.again = c.w.scores.again = again;
     hs_gemm keys = c.w.scores, values = c.product;
     keys.n -= keys.n / 3;
+    keys.b = right_new(&c, keys.n, keys.k, 5);
     values.k -= values.k / 3;
+    values.panel = hs_ceil_div_i64(values.k, 2) * HS_PANEL;
+    values.b = right_new(&c, values.n, values.k, 6);
     c.w.scores.next = again ? NULL : &keys;
     c.product.next = again ? NULL : &values;
     c.w.out = together;

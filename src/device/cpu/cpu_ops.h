@@ -205,7 +205,7 @@ typedef struct hs_pair_kernels {
     void (*linear)(const hs_pair_linear *l);
     void (*weights)(const hs_pair_weights *w);
     void (*own)(const hs_pair_own *o);
-    /* Neighbours on the same core change its speed by a tenth, not by a multiple: threads may be given their work in few pieces. */
+    /* Neighbours on the same core seldom change its speed by more than a third: threads may be given their work in few pieces. */
     bool steady;
     /* A thread enters before it calls gemm, linear or weights, and leaves behind them; each may be NULL. */
     void (*enter)(void), (*leave)(void);
