@@ -94,6 +94,7 @@ __attribute__((target("avx512f"))) static double dot512_loaded(int64_t rounds, c
     return (double)rounds * 12 * 32 * 2;
 }
 
+#if !defined(HSTU_AMX_MODEL)
 /* Tiles of zeros; only after a model with AMX kernels was opened, which asked the system for them. */
 static void enter_tiles(void)
 {
@@ -137,6 +138,7 @@ static double tile_loaded(int64_t rounds, const char *operands)
     __asm__ volatile("tilerelease" ::);
     return (double)rounds * 4 * 16 * 16 * 32 * 2;
 }
+#endif
 #elif defined(__aarch64__)
 #define ZERO_V(r) "movi v" #r ".4s, #0\n\t"
 #define FMA_V(r) "fmla v" #r ".4s, v12.4s, v13.4s\n\t"

@@ -24,7 +24,9 @@ static const struct {
     loaded_fn *loaded;
 } loops[] = {
 #if defined(__x86_64__)
+#if !defined(HSTU_AMX_MODEL)
     {"amx", true, "AMX bf16", tile_loop, tile_loaded},
+#endif
     {"amx", false, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},
     {"avx512bf16", true, "AVX-512 bf16 dot products", dot512_loop, dot512_loaded},
     {"avx512bf16", true, "AVX-512 fp32 FMA", fma512_loop, fma512_loaded},

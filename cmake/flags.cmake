@@ -7,7 +7,8 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 
-add_compile_definitions(_POSIX_C_SOURCE=200809L $<$<BOOL:${HSTU_FUZZ}>:HSTU_FUZZ>)
+add_compile_definitions(_POSIX_C_SOURCE=200809L $<$<BOOL:${HSTU_FUZZ}>:HSTU_FUZZ>
+                        $<$<BOOL:${HSTU_AMX_MODEL}>:HSTU_AMX_MODEL>)
 # -ffp-contract=off: a fused multiply-add appears only where a kernel asks for it, so results do not depend on the compiler.
 add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef
                     -Wvla -Wcast-qual -Wformat=2 -ffp-contract=off -fno-math-errno)

@@ -27,6 +27,9 @@ function(hs_isa_flags)
         list(APPEND options -mavx512bf16)
       elseif(source MATCHES "_amx\\.c$")
         list(APPEND options -mavx512bf16 -mamx-tile -mamx-bf16)
+        if(HSTU_AMX_MODEL)
+          list(APPEND options -include ${PROJECT_SOURCE_DIR}/tests/device/amx_model.h)
+        endif()
       endif()
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}")
     elseif(source MATCHES "_neon\\.c$" AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
@@ -39,7 +42,7 @@ endfunction()
 # What clang's sanitizers watch of kernels. No parser runs them, so that no fuzz target looks at their
 # paths. It would need many minutes to optimise what is unrolled with every check in line: there AddressSanitizer watches writes, by
 # calls (reads are those that tests of kernels see to, at the edges of pages), and UBSan the bounds of arrays; scripts/sanitize has the rest
-# in gcc's build.
+# in gcc's build. AMX's kernels are small where their instructions are calls (HSTU_AMX_MODEL), and are watched like all else.
 function(hs_watch_kernels)
   if(NOT HSTU_SANITIZE MATCHES "address" OR NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
     return()
@@ -47,7 +50,7 @@ function(hs_watch_kernels)
   list(FILTER ARGN INCLUDE REGEX "/cpu/(x86|arm|ref)/")
   foreach(source IN LISTS ARGN)
     set(options -fno-sanitize=fuzzer-no-link)
-    if(source MATCHES "/(x86|arm)/(gemm|linear|score)_")
+    if(source MATCHES "/(x86|arm)/(gemm|linear|score)_" AND NOT (HSTU_AMX_MODEL AND source MATCHES "_amx\\.c$"))
       list(APPEND options -fsanitize-address-outline-instrumentation -mllvm -asan-instrument-reads=0
         -fno-sanitize=undefined -fsanitize=bounds)
     endif()

@@ -2,7 +2,12 @@
 #define _DEFAULT_SOURCE /* syscall */
 #include "device/cpu/cpu_amx.h"
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(HSTU_AMX_MODEL)
+bool hs_cpu_may_use_amx(void)
+{
+    return true;
+}
+#elif defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <pthread.h>
 #include <sys/syscall.h>

@@ -85,6 +85,15 @@ static bool can_run_amx(void)
 {
     return can_run_avx512bf16() && hs_cpu_may_use_amx();
 }
+
+static bool has_tiles_itself(void)
+{
+#if defined(HSTU_AMX_MODEL)
+    return false;
+#else
+    return true;
+#endif
+}
 #endif
 
 #if defined(__aarch64__)
@@ -106,7 +115,7 @@ static const struct {
     {&KERNELS_AVX2, can_run_avx2, can_run_always},
     {&KERNELS_AVX512, can_run_avx512, can_run_always},
     {&KERNELS_AVX512BF16, can_run_avx512bf16, multiplies_pairs_quickly},
-    {&KERNELS_AMX, can_run_amx, can_run_always},
+    {&KERNELS_AMX, can_run_amx, has_tiles_itself},
 #elif defined(__aarch64__)
     {&KERNELS_NEON, can_run_always, can_run_always}, /* every such processor that runs Linux has it */
 #endif

@@ -30,7 +30,7 @@ HS_INLINE void hs_tiles_right(const char *b, int64_t ldb, const bool again, cons
  * R V in all.
  *   A tile is zeroed behind its last product, for a zero needs none of the processor's own registers: it has few to spare for loads and
  * products that are under way, and fewer yet for seconds at a time, as if a neighbour on the same core held tiles (bench/LOG.md).
- * Without it a step of 2 x 2 takes 1.1 times as long, and 1.9 times then; none of 60 other orders was better. */
+ * Without it a step of 2 x 2 takes 1.1 times as long, and 1.9 times then; other orders and sizes gained nothing in place. */
 #define HS_TILES_STEP(a, lda, b, ldb, panel, R, V, again, between)                                                     \
     do {                                                                                                               \
         _tile_loadd(4, a, (size_t)(lda));                                                                              \
