@@ -167,6 +167,15 @@ static hstu_status use_isa(const char *isa, hstu_error *err)
     return !isa || setenv("HSTU_ISA", isa, 1) == 0 ? HSTU_OK : hs_fail_nomem(err, strlen(isa), "HSTU_ISA");
 }
 
+/* Who gave the option never heard of the variable that stands for it. */
+static hstu_status check_options(const hstu_model_options *options, const char *isa, hstu_error *err)
+{
+    const hstu_status status = hstu_model_options_check(options, err);
+    if (status == HSTU_OK || !isa || strncmp(err->msg, "HSTU_ISA ", 9) != 0)
+        return status;
+    return hs_fail(err, status, 0, "option --isa names %s, kernels that this processor cannot run", isa);
+}
+
 /* Nobody waits for the last row to hear that it cannot run. */
 static hstu_status check_rows(const bench *b, hstu_error *err)
 {
@@ -178,7 +187,7 @@ static hstu_status check_rows(const bench *b, hstu_error *err)
         options.threads = (int)b->row[i].n[HS_BENCH_THREADS];
         options.npu = strcmp(b->settings.device, "cpu") == 0 ? NULL : &b->settings.npu;
         HS_TRY(use_isa(b->row[i].isa, err));
-        HS_TRY(hstu_model_options_check(&options, err));
+        HS_TRY(check_options(&options, b->row[i].isa, err));
     }
     return HSTU_OK;
 }

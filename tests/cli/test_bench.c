@@ -396,6 +396,7 @@ static void test_failures(void **state)
     expect_error("bench --quiet --checkpoint no_such_file", HS_EXIT_FAILED, "no_such_file");
     expect_error(TINY "--dtype fp32,fp16", HS_EXIT_FAILED, "only NPUs compute in fp16");
     expect_error(TINY "--device tpu", HS_EXIT_FAILED, "tpu");
+    expect_error(TINY "--isa neon,avx2", HS_EXIT_FAILED, "option --isa names "); /* no processor runs both */
     char *before = getenv("TMPDIR") ? strdup(getenv("TMPDIR")) : NULL;
     assert_int_equal(setenv("TMPDIR", "no_such_folder", 1), 0);
     expect_error(TINY "--json", HS_EXIT_FAILED, "cannot create 'no_such_folder/hstu_bench.");
