@@ -11,39 +11,47 @@ the median divided by the first build's. Name a build twice to see what the nois
 import argparse
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
+import tempfile
 
 
-def start(build, options, seconds):
-    command = [build, "bench", "--json", "--quiet", "--peak_ms", "0", "--min_ms", str(int(seconds * 1000)), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    os.kill(process.pid, signal.SIGSTOP)
-    return process
+class Run:
+    """A build's bench. What it prints goes to files: nobody reads meanwhile, and a full pipe would stop it for good."""
+
+    def __init__(self, build, options, seconds):
+        self.build, self.out, self.errors = build, tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        command = [build, "bench", "--json", "--quiet", "--peak_ms", "0", "--min_ms", str(int(seconds * 1000)), *options]
+        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.errors)
+        self.process.send_signal(signal.SIGSTOP)
+
+    def check(self):
+        if self.process.poll():
+            self.errors.seek(0)
+            words = self.errors.read().decode().strip()
+            sys.exit(f"compare_builds.py: {self.build} ended with {self.process.returncode}: {words}")
+
+    def rows(self):
+        self.out.seek(0)
+        return json.load(self.out)["rows"]
 
 
-def rows_of(build, process):
-    out, errors = process.communicate()
-    if process.returncode != 0:
-        sys.exit(f"compare_builds.py: {build} ended with {process.returncode}: {errors.decode().strip()}")
-    return json.loads(out)["rows"]
-
-
-def take_turns(processes, slice_s):
-    """Until one has ended. Then the others, unless it failed, have measured nearly as long."""
-    for process in itertools.cycle(processes):
-        os.kill(process.pid, signal.SIGCONT)
+def take_turns(runs, slice_s):
+    """Until one has ended; then the others have measured nearly as long."""
+    for run in itertools.cycle(runs):
+        run.process.send_signal(signal.SIGCONT)
         try:
-            process.wait(slice_s)
+            run.process.wait(slice_s)
             break
         except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGSTOP)
-    for other in processes:
-        if process.returncode == 0 and other.poll() is None:
-            os.kill(other.pid, signal.SIGCONT)
-            other.wait()
+            run.process.send_signal(signal.SIGSTOP)
+    for run in runs:
+        run.check()
+    for run in runs:
+        run.process.send_signal(signal.SIGCONT)
+        run.process.wait()
+        run.check()
 
 
 def arguments():
@@ -63,23 +71,19 @@ def arguments():
 
 def main():
     options, bench = arguments()
-    processes = []
+    runs = []
     try:
         for build in options.build:
-            processes.append(start(build, bench, options.seconds))
-        take_turns(processes, options.slice_ms / 1000)
-        ended = sorted(zip(options.build, processes), key=lambda run: run[1].poll() in (None, 0))  # failures first
-        rows = {process: rows_of(build, process) for build, process in ended}
-        results = [rows[process] for process in processes]
+            runs.append(Run(build, bench, options.seconds))
+        take_turns(runs, options.slice_ms / 1000)
     except OSError as error:
         sys.exit(f"compare_builds.py: {error}")
     finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
+        for run in runs:
+            run.process.kill()
     print("| shape | history | dtype | threads | build | calls | best, ms | p10 | median | to the first |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for rows in zip(*results):
+    for rows in zip(*(run.rows() for run in runs)):
         for build, row in zip(options.build, rows):
             ms, first = row["call_ms"], rows[0]["call_ms"]
             print(

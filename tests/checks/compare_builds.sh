@@ -9,6 +9,8 @@ command -v python3 >/dev/null || { echo "SKIPPED: no python3"; exit 77; }
 
 table=$("$compare" --seconds 0.2 --slice_ms 20 "$hstu" "$hstu" -- --shape pure --history 16,40 --threads 1)
 [ "$(echo "$table" | grep -c "| \(16\|40\) | fp32 | 1 | $hstu |")" -eq 4 ] || { echo "$table"; exit 1; }
+# more than a pipe holds
+[ "$("$compare" --seconds 0.001 "$hstu" -- --shape pure --history 8..70+2 --candidates 1,2 --repetitions 1 --threads 1 | wc -l)" -eq 66 ]
 
 # refused WORDS OPTION...: one line on stderr, with WORDS in it, none on stdout, and a status that says so
 refused() {
